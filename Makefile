@@ -1,0 +1,65 @@
+# The commands people type. CMakePresets.json and scripts/ do the work.
+#
+#   make          the binary: build/release/bin/droidflow
+#   make demo     builds it and takes six made-up episodes through it, into demo/
+#   make test     builds and runs the tests
+#   make bench    builds and runs the speed benchmarks
+#   make lint     format, layers and clang-tidy, without changing a file
+#   make format   clang-format on every source file
+#   make clean    removes build/ and demo/
+#
+# PRESET=dev|release|asan|tsan|cuda|ci chooses another build. BOOTSTRAP=true leaves the system's
+# packages alone.
+
+PRESET ?= $(if $(CI),ci,release)
+BOOTSTRAP ?= scripts/bootstrap
+BUILD = build/$(PRESET)
+
+.PHONY: build demo test bench lint check-format check-layers tidy format clean
+
+build:
+	@$(BOOTSTRAP) build
+	@test -f $(BUILD)/build.ninja || cmake --preset $(PRESET) -DDROIDFLOW_BUILD_TESTS=OFF
+	@cmake --build $(BUILD) --target droidflow
+
+demo: build
+	@scripts/demo $(BUILD)/bin/droidflow demo
+
+test:
+	@$(BOOTSTRAP) build test
+	@cmake --preset $(PRESET) -DDROIDFLOW_BUILD_TESTS=ON
+	@cmake --build $(BUILD)
+	@rm -f $(BUILD)/tests.xml
+	@status=0; ctest --preset $(PRESET) --parallel "$$(nproc)" --output-junit tests.xml || status=$$?; \
+	  tools/test_summary.py $(BUILD)/tests.xml; exit $$status
+
+bench:
+	@$(BOOTSTRAP) build bench
+	@cmake --preset $(PRESET) -DDROIDFLOW_BUILD_BENCH=ON
+	@cmake --build $(BUILD)
+	@for benchmark in $(BUILD)/bench/*_bench; do "$$benchmark" || exit $$?; done
+
+lint: check-format check-layers tidy
+
+SOURCES = git ls-files -z --cached --others --exclude-standard '*.h' '*.cc' '*.cu'
+
+check-format:
+	@$(BOOTSTRAP) lint
+	@$(SOURCES) | xargs -0 clang-format --dry-run -Werror
+
+check-layers:
+	@$(BOOTSTRAP) lint
+	@python3 tools/check_layers_test.py
+	@tools/check_layers.py
+
+tidy:
+	@$(BOOTSTRAP) build lint
+	@test -f $(BUILD)/compile_commands.json || cmake --preset $(PRESET) -DDROIDFLOW_BUILD_TESTS=OFF
+	@run-clang-tidy -quiet -p $(BUILD) '/src/droidflow/(?!.*_test\.cc$$)'
+
+format:
+	@$(BOOTSTRAP) lint
+	@$(SOURCES) | xargs -0 clang-format -i
+
+clean:
+	rm -rf build demo
