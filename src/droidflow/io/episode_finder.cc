@@ -1,0 +1,242 @@
+#include "droidflow/io/episode_finder.h"
+
+#include "droidflow/core/files.h"
+#include "droidflow/episode/status.h"
+#include "droidflow/io/annotations.h"
+#include "droidflow/io/metadata_reader.h"
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <optional>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace droidflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::array<const char*, 7> kDays{"Sun", "Mon", "Tue", "Wed", "Thu", "Fri", "Sat"};
+constexpr std::array<const char*, 12> kMonths{
+    "Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"};
+
+// The names of the folders in a folder, sorted. A folder that went away meanwhile has none.
+Result<std::vector<std::string>> FoldersIn(const fs::path& directory) {
+  std::vector<std::string> names;
+  std::error_code error;
+  fs::directory_iterator entry(directory, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    std::error_code dangling;
+    if (entry->is_directory(dangling)) names.push_back(entry->path().filename().native());
+  }
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return FailErrno(error.value(), "cannot list " + directory.string());
+  }
+  std::sort(names.begin(), names.end());
+  return names;
+}
+
+// The uuid of a folder, empty if it has no metadata file.
+Result<std::string> UuidOfFolder(const fs::path& directory) {
+  const Result<fs::path> file = FindMetadataFile(directory);
+  if (file) return std::string(*UuidFromMetadataName(file->filename().native()));
+  if (file.error().kind == ErrorKind::kNotFound) return std::string();
+  return tl::unexpected(file.error());
+}
+
+// The reference of a folder whose path has the shape of an episode's.
+Result<EpisodeRef> RefOfFolder(const fs::path& root, const std::string& relative_path) {
+  DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(relative_path));
+  DF_ASSIGN_OR_RETURN(ref.uuid, UuidOfFolder(root / relative_path));
+  return ref;
+}
+
+Status ScanDate(const fs::path& root, const std::string& date, std::vector<EpisodeRef>& refs) {
+  // Whether a date's folder is one is asked once, with a name that is always valid.
+  if (!EpisodeRefFromPath(date + "/x")) return {};
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> folders, FoldersIn(root / date));
+  for (const std::string& folder : folders) {
+    DF_ASSIGN_OR_RETURN(EpisodeRef ref, RefOfFolder(root, date + "/" + folder));
+    refs.push_back(std::move(ref));
+  }
+  return {};
+}
+
+bool IsFolder(const fs::path& path) {
+  std::error_code ignored;
+  return fs::is_directory(path, ignored);
+}
+
+std::optional<std::chrono::year_month_day> DateOf(const EpisodeId& id) {
+  const std::chrono::year_month_day date{std::chrono::year(id.year),
+                                         std::chrono::month(static_cast<unsigned>(id.month)),
+                                         std::chrono::day(static_cast<unsigned>(id.day))};
+  if (!date.ok()) return std::nullopt;
+  return date;
+}
+
+// "{lab}/{outcome}/{date}" for the id's date and the days beside it: a recording may have been
+// filed after midnight, or in another time zone.
+std::vector<std::string> LikelyDateFolders(const EpisodeId& id) {
+  std::vector<std::string> folders;
+  const auto date = DateOf(id);
+  if (!date) return folders;
+  for (const int offset : {0, 1, -1}) {
+    const std::chrono::year_month_day day{std::chrono::sys_days(*date) + std::chrono::days(offset)};
+    for (const Outcome outcome : {Outcome::kSuccess, Outcome::kFailure}) {
+      folders.push_back(fmt::format("{}/{}/{:04}-{:02}-{:02}",
+                                    id.lab,
+                                    ToString(outcome),
+                                    static_cast<int>(day.year()),
+                                    static_cast<unsigned>(day.month()),
+                                    static_cast<unsigned>(day.day())));
+    }
+  }
+  return folders;
+}
+
+// A folder that may be the episode's: it has the uuid, or no metadata that says otherwise.
+Result<std::optional<EpisodeRef>> Candidate(const fs::path& root,
+                                            const std::string& relative_path,
+                                            std::string_view uuid) {
+  if (!IsFolder(root / relative_path)) return std::nullopt;
+  DF_ASSIGN_OR_RETURN(EpisodeRef ref, RefOfFolder(root, relative_path));
+  if (!ref.uuid.empty() && ref.uuid != uuid) return std::nullopt;
+  return ref;
+}
+
+Result<std::optional<EpisodeRef>> FindByMetadata(const fs::path& root,
+                                                 const std::vector<std::string>& date_folders,
+                                                 std::string_view uuid) {
+  const std::string file_name = fmt::format("metadata_{}.json", uuid);
+  for (const std::string& date : date_folders) {
+    DF_ASSIGN_OR_RETURN(const std::vector<std::string> folders, FoldersIn(root / date));
+    for (const std::string& folder : folders) {
+      const std::string relative_path = date + "/" + folder;
+      std::error_code ignored;
+      if (!fs::exists(root / relative_path / file_name, ignored)) continue;
+      DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(relative_path));
+      ref.uuid = uuid;
+      return ref;
+    }
+  }
+  return std::nullopt;
+}
+
+}  // namespace
+
+Result<std::vector<EpisodeRef>> ScanRawTree(const fs::path& root) {
+  if (!IsFolder(root)) return Fail(ErrorKind::kNotFound, "no such folder: {}", root.string());
+  std::vector<EpisodeRef> refs;
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> labs, FoldersIn(root));
+  for (const std::string& lab : labs) {
+    for (const Outcome outcome : {Outcome::kFailure, Outcome::kSuccess}) {
+      const std::string parent = fmt::format("{}/{}", lab, ToString(outcome));
+      if (!IsFolder(root / parent)) continue;
+      DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates, FoldersIn(root / parent));
+      for (const std::string& date : dates) {
+        DF_RETURN_IF_ERROR(ScanDate(root, parent + "/" + date, refs));
+      }
+    }
+  }
+  std::sort(refs.begin(), refs.end(), [](const EpisodeRef& a, const EpisodeRef& b) {
+    return a.relative_path < b.relative_path;
+  });
+  return refs;
+}
+
+std::vector<std::string> EpisodeFolderVariants(const EpisodeId& id) {
+  std::vector<std::string> variants;
+  const auto date = DateOf(id);
+  if (!date) return variants;
+  const unsigned weekday = std::chrono::weekday(std::chrono::sys_days(*date)).c_encoding();
+  for (const char separator : {':', '_', '-'}) {
+    for (const int width : {2, 1}) {
+      if (width == 1 && id.day > 9) continue;
+      variants.push_back(fmt::format("{}_{}_{:_>{}}_{:02}{}{:02}{}{:02}_{}",
+                                     kDays[weekday],
+                                     kMonths[static_cast<std::size_t>(id.month - 1)],
+                                     id.day,
+                                     width,
+                                     id.hour,
+                                     separator,
+                                     id.minute,
+                                     separator,
+                                     id.second,
+                                     id.year));
+    }
+  }
+  return variants;
+}
+
+Result<EpisodeRef> FindEpisode(const fs::path& root,
+                               std::string_view uuid,
+                               const Annotations* annotations) {
+  const Result<EpisodeId> id = ParseEpisodeId(uuid);
+  if (!id) return Fail(ErrorKind::kUsage, "{}", id.error().message);
+
+  std::string tried;
+  if (annotations != nullptr) {
+    DF_ASSIGN_OR_RETURN(const std::optional<std::string> mapped, annotations->PathOf(uuid));
+    if (mapped && EpisodeRefFromPath(*mapped)) {
+      DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> ref, Candidate(root, *mapped, uuid));
+      if (ref) return *std::move(ref);
+      tried = fmt::format("the annotations' path {}, ", *mapped);
+    }
+  }
+
+  const std::vector<std::string> date_folders = LikelyDateFolders(*id);
+  DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> by_metadata,
+                      FindByMetadata(root, date_folders, uuid));
+  if (by_metadata) return *std::move(by_metadata);
+
+  const std::vector<std::string> variants = EpisodeFolderVariants(*id);
+  for (const std::string& date : date_folders) {
+    for (const std::string& variant : variants) {
+      DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> ref,
+                          Candidate(root, date + "/" + variant, uuid));
+      if (ref) return *std::move(ref);
+    }
+  }
+  return FailAs(
+      status::kNotFound,
+      ErrorKind::kNotFound,
+      "no folder for {}: tried {}a metadata_{}.json in the folders [{}], and there the names "
+      "[{}]: {}",
+      uuid,
+      tried,
+      uuid,
+      fmt::join(date_folders, ", "),
+      fmt::join(variants, ", "),
+      root.string());
+}
+
+Result<EpisodeRef> FindEpisodeByPath(const fs::path& root, const fs::path& path) {
+  std::error_code ignored;
+  const fs::path whole = path.is_absolute() ? path : root / path;
+  if (!IsFolder(whole)) {
+    return FailAs(
+        status::kNotFound, ErrorKind::kNotFound, "no such episode folder: {}", whole.string());
+  }
+  // "." and ".." are resolved in the text first: the folder may be a link to another disk.
+  fs::path relative = fs::absolute(whole, ignored)
+                          .lexically_normal()
+                          .lexically_relative(fs::absolute(root, ignored).lexically_normal());
+  if (!relative.has_filename()) relative = relative.parent_path();
+  if (!EpisodeRefFromPath(relative.generic_string())) {
+    relative = fs::canonical(whole, ignored).lexically_relative(fs::canonical(root, ignored));
+  }
+  Result<EpisodeRef> ref = RefOfFolder(root, relative.generic_string());
+  if (!ref && ref.error().kind == ErrorKind::kInvalidData) {
+    return Fail(ErrorKind::kUsage,
+                "want an episode folder {{lab}}/{{success|failure}}/{{date}}/{{folder}} of {}: {}",
+                root.string(),
+                path.string());
+  }
+  return ref;
+}
+
+}  // namespace droidflow

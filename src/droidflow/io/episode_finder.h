@@ -1,0 +1,44 @@
+#pragma once
+
+#include "droidflow/core/result.h"
+#include "droidflow/episode/episode.h"
+
+#include <filesystem>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace droidflow {
+
+class Annotations;
+
+/// Every episode folder "{lab}/{success|failure}/{date}/{folder}" below a raw data set, sorted by
+/// path.
+///
+/// The uuid is the one in the name of the folder's metadata file, which is not opened; folders
+/// without one are listed with an empty uuid. Two folders may have the same uuid: that is the
+/// caller's to decide. Other files and folders are passed over, symbolic links are followed.
+[[nodiscard]] Result<std::vector<EpisodeRef>> ScanRawTree(const std::filesystem::path& root);
+
+/// The names under which an episode of this id may lie in a date's folder, the most usual first:
+/// C's asctime with '_' for ' ' and ':', '_' or '-' in the time; a one-digit day after two
+/// underscores or one. Empty for a date that no calendar has.
+[[nodiscard]] std::vector<std::string> EpisodeFolderVariants(const EpisodeId& id);
+
+/// Finds an episode by its uuid: where the annotations' map says, else by a metadata file of that
+/// name in the folders of its date and of the days beside it, else by a folder of a name that fits
+/// and that no other episode's metadata claims.
+///
+/// @param annotations  may be null.
+/// @return status not_found, naming what was tried; kUsage for a text that is no uuid.
+[[nodiscard]] Result<EpisodeRef> FindEpisode(const std::filesystem::path& root,
+                                             std::string_view uuid,
+                                             const Annotations* annotations);
+
+/// Finds an episode by its folder: absolute or relative to `root`, with or without '/' at the end.
+/// @return status not_found; kUsage for a folder that is not "{lab}/{outcome}/{date}/{folder}" of
+/// root.
+[[nodiscard]] Result<EpisodeRef> FindEpisodeByPath(const std::filesystem::path& root,
+                                                   const std::filesystem::path& path);
+
+}  // namespace droidflow

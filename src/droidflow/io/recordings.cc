@@ -1,0 +1,100 @@
+#include "droidflow/io/recordings.h"
+
+#include "droidflow/core/files.h"
+
+#include <algorithm>
+#include <array>
+#include <system_error>
+
+namespace droidflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::string_view kTimestampsSuffix = "_timestamps.json";
+
+struct NameRule {
+  const char* folder;
+  std::string_view suffix;
+  RecordingKind kind;
+};
+
+// The first rule that fits counts: "-stereo.mp4" also ends with ".mp4".
+constexpr std::array<NameRule, 4> kRules{{{"MP4", "-stereo.mp4", RecordingKind::kStereoMp4},
+                                          {"MP4", ".mp4", RecordingKind::kMonoMp4},
+                                          {"SVO", ".svo2", RecordingKind::kSvo2},
+                                          {"SVO", ".svo", RecordingKind::kSvo}}};
+
+// What comes before the suffix; nothing if the name does not end with it, or is nothing else.
+std::optional<std::string> StemOf(std::string_view name, std::string_view suffix) {
+  if (name.size() <= suffix.size() || !name.ends_with(suffix)) return std::nullopt;
+  name.remove_suffix(suffix.size());
+  return std::string(name);
+}
+
+Status ListFolder(const fs::path& recordings_dir,
+                  std::string_view folder,
+                  std::map<std::string, CameraRecordings>& cameras) {
+  const fs::path directory = recordings_dir / folder;
+  std::error_code error;
+  fs::directory_iterator entry(directory, error);
+  for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+    std::error_code not_a_file;
+    const std::uint64_t size_bytes = entry->file_size(not_a_file);
+    if (not_a_file) continue;
+    const std::string name = entry->path().filename().native();
+    if (const auto serial = StemOf(name, kTimestampsSuffix)) {
+      cameras[*serial].timestamps_json = entry->path();
+    }
+    const auto* rule = std::find_if(kRules.begin(), kRules.end(), [&](const NameRule& candidate) {
+      return candidate.folder == folder && StemOf(name, candidate.suffix);
+    });
+    if (rule == kRules.end()) continue;
+    cameras[*StemOf(name, rule->suffix)].files.push_back(
+        {.kind = rule->kind, .path = entry->path(), .size_bytes = size_bytes});
+  }
+  if (error && error != std::errc::no_such_file_or_directory &&
+      error != std::errc::not_a_directory) {
+    return FailErrno(error.value(), "cannot list " + directory.string());
+  }
+  return {};
+}
+
+}  // namespace
+
+std::string_view ToString(RecordingKind kind) {
+  switch (kind) {
+    case RecordingKind::kMonoMp4:
+      return "mono_mp4";
+    case RecordingKind::kStereoMp4:
+      return "stereo_mp4";
+    case RecordingKind::kSvo:
+      return "svo";
+    case RecordingKind::kSvo2:
+      return "svo2";
+  }
+  return "unknown";
+}
+
+const RecordingFile* CameraRecordings::Find(RecordingKind kind) const {
+  const auto found = std::find_if(
+      files.begin(), files.end(), [kind](const RecordingFile& file) { return file.kind == kind; });
+  return found == files.end() ? nullptr : &*found;
+}
+
+Result<std::map<std::string, CameraRecordings>> FindRecordings(const fs::path& episode_dir) {
+  std::map<std::string, CameraRecordings> cameras;
+  for (const std::string_view folder : {"MP4", "SVO"}) {
+    DF_RETURN_IF_ERROR(ListFolder(episode_dir / "recordings", folder, cameras));
+  }
+  // Times without pictures are no recording.
+  std::erase_if(cameras, [](const auto& camera) { return camera.second.files.empty(); });
+  for (auto& [serial, camera] : cameras) {
+    std::sort(camera.files.begin(), camera.files.end(), [](const auto& a, const auto& b) {
+      return a.kind < b.kind;
+    });
+  }
+  return cameras;
+}
+
+}  // namespace droidflow

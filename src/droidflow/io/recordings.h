@@ -1,0 +1,48 @@
+#pragma once
+
+#include "droidflow/core/result.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace droidflow {
+
+enum class RecordingKind {
+  kMonoMp4,    ///< recordings/MP4/{serial}.mp4: the left eye
+  kStereoMp4,  ///< recordings/MP4/{serial}-stereo.mp4: both eyes side by side
+  kSvo,        ///< recordings/SVO/{serial}.svo
+  kSvo2,       ///< recordings/SVO/{serial}.svo2
+};
+
+/// "mono_mp4", "stereo_mp4", "svo", "svo2".
+[[nodiscard]] std::string_view ToString(RecordingKind kind);
+
+struct RecordingFile {
+  RecordingKind kind;
+  std::filesystem::path path;
+  std::uint64_t size_bytes;  ///< 0 is common: a recorder that died
+};
+
+/// What an episode's folder holds of one camera.
+struct CameraRecordings {
+  std::vector<RecordingFile> files;  ///< at most one of a kind, in the order of the kinds
+  std::optional<std::filesystem::path> timestamps_json;
+
+  [[nodiscard]] const RecordingFile* Find(RecordingKind kind) const;
+};
+
+/// Lists recordings/MP4 and recordings/SVO of an episode by serial. By names and sizes: no file is
+/// opened, so a name is no promise ({serial}.mp4 may hold both eyes).
+///
+/// @return empty where the episode has no recordings at all, its folder included; a camera without
+/// any
+///         is not in the map. An error only where the file system fails.
+[[nodiscard]] Result<std::map<std::string, CameraRecordings>> FindRecordings(
+    const std::filesystem::path& episode_dir);
+
+}  // namespace droidflow
