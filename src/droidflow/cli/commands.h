@@ -1,0 +1,20 @@
+#pragma once
+
+/// One function per command: it adds the command to the program, parses, calls the library, reports.
+/// `exit_code` is set by the command that ran (docs/running.md lists the codes).
+
+namespace CLI {
+class App;
+}
+
+namespace droidflow {
+
+void AddMetadataCommand(CLI::App& app, int& exit_code);
+void AddTracksCommands(CLI::App& app, int& exit_code);  ///< tracks and intrinsics
+void AddEpisodesCommand(CLI::App& app, int& exit_code);
+void AddStatusCommand(CLI::App& app, int& exit_code);
+void AddVerifyCommand(CLI::App& app, int& exit_code);
+void AddSynthCommand(CLI::App& app, int& exit_code);
+void AddDoctorCommand(CLI::App& app, int& exit_code);
+
+}  // namespace droidflow

@@ -1,0 +1,76 @@
+#include "droidflow/cli/option_flags.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <utility>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace droidflow {
+namespace {
+
+/// Environment variables and the options they set.
+constexpr std::pair<const char*, const char*> kEnvironment[] = {{"DROID_NUM_WORKERS", "workers"}};
+
+std::string FlagName(std::string key) {
+  std::ranges::replace(key, '_', '-');
+  return fmt::format("--{}", key);
+}
+
+const char* GroupTitle(OptionInfo::Group group) {
+  switch (group) {
+    case OptionInfo::Group::kInput: return "Input";
+    case OptionInfo::Group::kTrack: return "Numbers";
+    case OptionInfo::Group::kSelection: return "Which episodes";
+    case OptionInfo::Group::kRun: return "Run";
+  }
+  return "";
+}
+
+}  // namespace
+
+void OptionFlags::AddTo(CLI::App& command, std::initializer_list<OptionInfo::Group> groups) {
+  for (const OptionInfo& info : ListOptions()) {
+    if (std::find(groups.begin(), groups.end(), info.group) == groups.end()) continue;
+    CLI::Option* option =
+        info.value_name.empty()
+            ? command.add_flag(FlagName(info.key), switches_[info.key], info.help)
+            : command.add_option(FlagName(info.key), flags_[info.key], info.help)
+                  ->type_name(info.value_name);
+    option->group(GroupTitle(info.group));
+  }
+  command.add_option("--config", config_, "YAML file with any of these options")->type_name("FILE");
+  command.add_flag("--print-config", print_config_, "Print the options in force as YAML and stop");
+}
+
+void OptionFlags::AddPositional(CLI::App& command, const std::string& key, const std::string& name) {
+  command.add_option(name, positionals_[key], fmt::format("Same as {}", FlagName(key)))
+      ->type_name("N");
+}
+
+Result<MetadataOptions> OptionFlags::Resolve() const {
+  MetadataOptions options;
+  if (!config_.empty()) DF_RETURN_IF_ERROR(LoadConfig(config_, options));
+  for (const auto& [variable, key] : kEnvironment) {
+    const char* text = std::getenv(variable);
+    if (text == nullptr || *text == '\0') continue;
+    DF_RETURN_IF_ERROR(SetOption(key, text, options).map_error(During(variable)));
+  }
+  for (const auto* given : {&positionals_, &flags_}) {
+    for (const auto& [key, text] : *given) {
+      if (text.empty()) continue;
+      const std::string trimmed = text.substr(text.find_first_not_of(' '));
+      DF_RETURN_IF_ERROR(SetOption(key, trimmed, options).map_error([&](const Error& error) {
+        return Error{error.kind, fmt::format("{}{}", given == &flags_ ? "--" : "", error.message)};
+      }));
+    }
+  }
+  for (const auto& [key, on] : switches_) {
+    if (on) DF_RETURN_IF_ERROR(SetOption(key, "true", options));
+  }
+  DF_RETURN_IF_ERROR(CheckOptions(options));
+  return options;
+}
+
+}  // namespace droidflow

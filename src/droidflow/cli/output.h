@@ -1,0 +1,38 @@
+#pragma once
+
+/// What the user sees: errors on stderr, results on stdout.
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "droidflow/core/result.h"
+
+namespace droidflow {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitFailed = 1;
+inline constexpr int kExitUsage = 2;
+inline constexpr int kExitQuarantined = 3;
+inline constexpr int kExitNoInput = 10;
+inline constexpr int kExitBusy = 11;
+inline constexpr int kExitCancelled = 130;
+
+/// The exit code that an error of this kind ends the program with.
+[[nodiscard]] int ExitCodeOf(ErrorKind kind);
+
+/// Prints "droidflow: {message}" to stderr and returns the exit code of the error.
+[[nodiscard]] int Report(const Error& error);
+
+/// Whether stdout (1) or stderr (2) is a terminal.
+[[nodiscard]] bool IsTerminal(int fd);
+
+/// Rows as columns wide enough for their longest cell; the first row is the heading.
+/// Columns named in `right_aligned` (by index) are flush right.
+[[nodiscard]] std::string FormatTable(const std::vector<std::vector<std::string>>& rows,
+                                      const std::vector<std::size_t>& right_aligned);
+
+/// "1.3 GB", "640 B": powers of 1000.
+[[nodiscard]] std::string FormatBytes(double bytes);
+
+}  // namespace droidflow

@@ -1,0 +1,185 @@
+#include "droidflow/pipeline/episode_list.h"
+
+#include <algorithm>
+#include <array>
+#include <filesystem>
+#include <map>
+#include <tuple>
+#include <unordered_map>
+#include <unordered_set>
+
+#include "droidflow/core/files.h"
+#include "droidflow/episode/status.h"
+#include "droidflow/io/episode_finder.h"
+
+#include <fmt/format.h>
+
+namespace droidflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+using SummariesByUuid = std::unordered_map<std::string_view, const CalibrationSummary*>;
+
+std::string_view Trim(std::string_view text) {
+  const std::size_t begin = text.find_first_not_of(" \t\r");
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
+}
+
+/// The uuids of --episodes: lines of a file, or a list with commas. '#' starts a comment in a file.
+Result<std::vector<std::string>> ReadUuids(const std::string& episodes) {
+  std::string text = episodes;
+  std::error_code ignored;
+  const bool is_file = fs::is_regular_file(episodes, ignored);
+  // A uuid has a '+' and no '/'; anything else that is not there was meant as a file.
+  if (!is_file && (episodes.find('+') == std::string::npos || episodes.find('/') != std::string::npos)) {
+    return Fail(ErrorKind::kNotFound, "--episodes: no such file, and no uuid: {}", episodes);
+  }
+  if (is_file) {
+    DF_ASSIGN_OR_RETURN(text, ReadFileText(episodes));
+  }
+  std::vector<std::string> uuids;
+  std::unordered_set<std::string> seen;
+  std::size_t line = 1;
+  for (std::size_t begin = 0; begin <= text.size(); ++line) {
+    const std::size_t end = std::min(text.find_first_of(is_file ? "\n" : ",", begin), text.size());
+    const std::string uuid(Trim(std::string_view(text).substr(begin, end - begin)));
+    begin = end + 1;
+    if (uuid.empty() || uuid[0] == '#') continue;
+    if (const auto id = ParseEpisodeId(uuid); !id) {
+      return Fail(ErrorKind::kUsage,
+                  "--episodes: {}, {} {}{}",
+                  id.error().message,
+                  is_file ? "line" : "entry",
+                  line,
+                  is_file ? ": " + episodes : "");
+    }
+    if (seen.insert(uuid).second) uuids.push_back(uuid);
+  }
+  return uuids;
+}
+
+bool IsWanted(const EpisodeRef& ref, const SelectionOptions& selection) {
+  if (selection.outcome && ref.outcome != *selection.outcome) return false;
+  return selection.labs.empty() || std::ranges::find(selection.labs, ref.lab) != selection.labs.end();
+}
+
+/// False for an episode that has a metric of a type with a limit and does not keep it.
+bool KeepsLimits(const CalibrationSummary* summary, const SelectionOptions& selection) {
+  if (summary == nullptr) return true;
+  const auto keeps = [&](MetricType type, const std::optional<double>& limit) {
+    const auto& metric = summary->metrics[static_cast<std::size_t>(type)];
+    return !limit || metric.cameras == 0 || !IsBetter(type, *limit, metric.best);
+  };
+  return keeps(MetricType::kIou, selection.min_iou) &&
+         keeps(MetricType::kNumMatches, selection.min_matches) &&
+         keeps(MetricType::kReprojectionError, selection.max_reprojection_error);
+}
+
+/// Gives each episode its best rank: the share of the episodes with a metric of that type that are not
+/// better.
+void Rank(std::vector<ListedEpisode>& episodes, const SummariesByUuid& summaries) {
+  const auto summary_of = [&](const ListedEpisode& episode) -> const CalibrationSummary* {
+    const auto found = summaries.find(episode.ref.uuid);
+    return found == summaries.end() ? nullptr : found->second;
+  };
+  for (std::size_t i = 0; i < kNumRankedMetrics; ++i) {
+    const auto type = static_cast<MetricType>(i);
+    std::vector<float> values;
+    for (const ListedEpisode& episode : episodes) {
+      const CalibrationSummary* summary = summary_of(episode);
+      if (summary != nullptr && summary->metrics[i].cameras > 0) values.push_back(summary->metrics[i].best);
+    }
+    const auto worse_first = [type](float a, float b) { return IsBetter(type, b, a); };
+    std::ranges::sort(values, worse_first);
+    for (ListedEpisode& episode : episodes) {
+      const CalibrationSummary* summary = summary_of(episode);
+      if (summary == nullptr || summary->metrics[i].cameras == 0) continue;
+      const float value = summary->metrics[i].best;
+      const auto not_better = std::ranges::upper_bound(values, value, worse_first) - values.begin();
+      const double rank = static_cast<double>(not_better) / static_cast<double>(values.size());
+      if (episode.quality && *episode.quality >= rank) continue;
+      episode.quality = rank;
+      episode.metric = type;
+      episode.metric_value = value;
+    }
+  }
+  for (ListedEpisode& episode : episodes) {
+    if (const CalibrationSummary* summary = summary_of(episode)) {
+      episode.calibrated_cameras = summary->cameras;
+    }
+  }
+}
+
+}  // namespace
+
+void SortByQuality(std::vector<ListedEpisode>& episodes) {
+  std::map<std::string, std::vector<const ListedEpisode*>> by_lab;
+  for (const ListedEpisode& episode : episodes) by_lab[episode.ref.lab].push_back(&episode);
+  for (auto& [lab, of_lab] : by_lab) {
+    std::ranges::sort(of_lab, [](const ListedEpisode* a, const ListedEpisode* b) {
+      return std::tuple(-a->quality.value_or(-1), -a->calibrated_cameras, std::string_view(a->ref.relative_path)) <
+             std::tuple(-b->quality.value_or(-1), -b->calibrated_cameras, std::string_view(b->ref.relative_path));
+    });
+  }
+  std::vector<ListedEpisode> ordered;
+  ordered.reserve(episodes.size());
+  for (std::size_t turn = 0; ordered.size() < episodes.size(); ++turn) {
+    for (const auto& [lab, of_lab] : by_lab) {
+      if (turn < of_lab.size()) ordered.push_back(*of_lab[turn]);
+    }
+  }
+  episodes = std::move(ordered);
+}
+
+Result<EpisodeList> ListEpisodes(const MetadataOptions& options, const Annotations& annotations) {
+  const SelectionOptions& selection = options.selection;
+  const fs::path root = options.input.droid_root;
+  EpisodeList list;
+  std::vector<EpisodeRef> found;
+  if (selection.episodes.empty()) {
+    DF_ASSIGN_OR_RETURN(found, ScanRawTree(root));
+    if (found.empty()) {
+      return Fail(ErrorKind::kNotFound,
+                  "want folders {{lab}}/{{success,failure}}/{{date}}/{{time}}, found none: {}",
+                  root.string());
+    }
+  } else {
+    DF_ASSIGN_OR_RETURN(const std::vector<std::string> uuids, ReadUuids(selection.episodes));
+    for (const std::string& uuid : uuids) {
+      Result<EpisodeRef> ref = FindEpisode(root, uuid, &annotations);
+      if (ref) {
+        found.push_back(*std::move(ref));
+      } else if (ref.error().status == status::kNotFound) {
+        list.not_found.push_back(std::move(ref).error());
+        list.not_found_uuids.push_back(uuid);
+      } else {
+        return tl::unexpected(std::move(ref).error());
+      }
+    }
+  }
+
+  SummariesByUuid summaries;
+  for (const CalibrationSummary& summary : annotations.Summaries()) summaries[summary.uuid] = &summary;
+  std::unordered_set<std::string_view> uuids;
+  for (EpisodeRef& ref : found) {
+    if (!IsWanted(ref, selection)) continue;
+    if (!ref.uuid.empty() && !uuids.insert(ref.uuid).second) {
+      list.duplicates.push_back(ref);
+      continue;
+    }
+    const auto summary = summaries.find(ref.uuid);
+    if (!KeepsLimits(summary == summaries.end() ? nullptr : summary->second, selection)) continue;
+    list.episodes.emplace_back().ref = ref;
+  }
+  Rank(list.episodes, summaries);
+  SortByQuality(list.episodes);
+  list.matching = list.episodes.size();
+  if (selection.limit >= 0 && list.matching > static_cast<std::size_t>(selection.limit)) {
+    list.episodes.resize(static_cast<std::size_t>(selection.limit));
+  }
+  return list;
+}
+
+}  // namespace droidflow

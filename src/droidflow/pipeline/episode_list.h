@@ -1,0 +1,47 @@
+#pragma once
+
+/// Which episodes a run does, and in which order.
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "droidflow/core/result.h"
+#include "droidflow/episode/episode.h"
+#include "droidflow/io/annotations.h"
+#include "droidflow/pipeline/options.h"
+
+namespace droidflow {
+
+/// An episode on disk and how good its calibration is.
+struct ListedEpisode {
+  EpisodeRef ref;
+  /// Best rank of its calibration metrics, each among all episodes with one of that type: 0 worst … 1
+  /// best. Nothing without a metric.
+  std::optional<double> quality;
+  std::optional<MetricType> metric;  ///< the one that gave `quality`
+  double metric_value = 0;
+  int calibrated_cameras = 0;
+};
+
+/// What a selection asks for, and what of it is there.
+struct EpisodeList {
+  std::vector<ListedEpisode> episodes;  ///< best first within a lab, labs taking turns; after the limit
+  std::size_t matching = 0;             ///< how many there were before the limit
+  std::vector<EpisodeRef> duplicates;   ///< later folders with a uuid that was there already
+  std::vector<Error> not_found;         ///< one for each uuid asked for that has no folder
+  std::vector<std::string> not_found_uuids;  ///< beside `not_found`
+};
+
+/// Puts episodes in the order of a run; ties by calibrated cameras, then by path. Pure.
+void SortByQuality(std::vector<ListedEpisode>& episodes);
+
+/// Finds, filters, ranks and orders the episodes of `options`.
+///
+/// @return kNotFound when the raw root holds no episode, or the file of --episodes is not there; kUsage
+///         for a text in it that is no uuid.
+[[nodiscard]] Result<EpisodeList> ListEpisodes(const MetadataOptions& options,
+                                               const Annotations& annotations);
+
+}  // namespace droidflow

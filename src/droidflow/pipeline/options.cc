@@ -1,0 +1,413 @@
+#include "droidflow/pipeline/options.h"
+
+#include <charconv>
+#include <cmath>
+#include <functional>
+#include <system_error>
+
+#include "droidflow/core/files.h"
+#include "droidflow/formats/checksum.h"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+#include <yaml-cpp/yaml.h>
+
+namespace droidflow {
+namespace {
+
+using Group = OptionInfo::Group;
+
+/// One option: how its text becomes a value and back.
+struct Option {
+  OptionInfo info;
+  std::vector<std::string_view> aliases;  ///< the original's names
+  /// @return empty: understood. Otherwise what was expected.
+  std::function<std::string(const std::string&, MetadataOptions&)> set;
+  /// @return empty: not set, leave it out.
+  std::function<std::string(const MetadataOptions&)> get;
+};
+
+template <typename T>
+bool ParseNumber(std::string_view text, T& value) {
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return false;
+  if constexpr (std::is_floating_point_v<T>) return std::isfinite(value);
+  return true;
+}
+
+bool ParseValue(const std::string& text, std::string& value) {
+  value = text;
+  return true;
+}
+bool ParseValue(const std::string& text, int& value) { return ParseNumber(text, value); }
+bool ParseValue(const std::string& text, long long& value) { return ParseNumber(text, value); }
+bool ParseValue(const std::string& text, double& value) { return ParseNumber(text, value); }
+bool ParseValue(const std::string& text, bool& value) {
+  if (text != "true" && text != "false") return false;
+  value = text == "true";
+  return true;
+}
+bool ParseValue(const std::string& text, std::array<double, 3>& value) {
+  std::size_t begin = 0;
+  for (std::size_t i = 0; i < 3; ++i) {
+    const std::size_t end = i < 2 ? text.find(',', begin) : text.size();
+    if (end == std::string::npos) return false;
+    if (!ParseNumber(std::string_view(text).substr(begin, end - begin), value[i])) return false;
+    begin = end + 1;
+  }
+  return true;
+}
+bool ParseValue(const std::string& text, std::vector<std::string>& value) {
+  value.clear();
+  std::size_t begin = 0;
+  while (begin <= text.size()) {
+    const std::size_t end = std::min(text.find(',', begin), text.size());
+    if (end > begin) value.push_back(text.substr(begin, end - begin));
+    begin = end + 1;
+  }
+  return true;
+}
+bool ParseValue(const std::string& text, PoseTime& value) {
+  if (text != "step" && text != "capture") return false;
+  value = text == "step" ? PoseTime::kStep : PoseTime::kCapture;
+  return true;
+}
+bool ParseValue(const std::string& text, Compat& value) {
+  if (text != "none" && text != "original") return false;
+  value = text == "none" ? Compat::kNone : Compat::kOriginal;
+  return true;
+}
+bool ParseValue(const std::string& text, std::optional<Outcome>& value) {
+  if (text == "all") {
+    value.reset();
+    return true;
+  }
+  value = OutcomeFromString(text);
+  return value.has_value();
+}
+template <typename T>
+bool ParseValue(const std::string& text, std::optional<T>& value) {
+  T parsed;
+  if (!ParseValue(text, parsed)) return false;
+  value = parsed;
+  return true;
+}
+
+std::string FormatValue(const std::string& value) { return value; }
+std::string FormatValue(bool value) { return value ? "true" : "false"; }
+std::string FormatValue(int value) { return fmt::to_string(value); }
+std::string FormatValue(long long value) { return fmt::to_string(value); }
+std::string FormatValue(double value) { return fmt::to_string(value); }
+std::string FormatValue(const std::array<double, 3>& value) {
+  return fmt::format("{},{},{}", value[0], value[1], value[2]);
+}
+std::string FormatValue(const std::vector<std::string>& value) {
+  return fmt::format("{}", fmt::join(value, ","));
+}
+std::string FormatValue(PoseTime value) { return std::string(ToString(value)); }
+std::string FormatValue(Compat value) { return std::string(ToString(value)); }
+std::string FormatValue(Outcome value) { return std::string(ToString(value)); }
+template <typename T>
+std::string FormatValue(const std::optional<T>& value) {
+  return value ? FormatValue(*value) : std::string();
+}
+
+/// A row of the table from a place in the options; `expected` completes "want …".
+template <typename Get>
+Option Row(std::string key,
+           Group group,
+           std::string value_name,
+           std::string expected,
+           std::string help,
+           Get member,
+           std::vector<std::string_view> aliases = {}) {
+  return Option{
+      .info = {std::move(key), group, std::move(value_name), std::move(help)},
+      .aliases = std::move(aliases),
+      .set = [member, expected](const std::string& text, MetadataOptions& options) {
+        auto value = member(options);
+        if (!ParseValue(text, value)) return expected;
+        member(options) = std::move(value);
+        return std::string();
+      },
+      .get = [member](const MetadataOptions& options) {
+        return FormatValue(member(const_cast<MetadataOptions&>(options)));
+      }};
+}
+
+#define DF_MEMBER(path) [](MetadataOptions& o) -> auto& { return o.path; }
+
+const std::vector<Option>& Options() {
+  static const std::vector<Option> options = {
+      Row("droid_root", Group::kInput, "DIR", "a folder",
+          "Raw data: {lab}/{success,failure}/{date}/{folder}", DF_MEMBER(input.droid_root)),
+      Row("annotations", Group::kInput, "DIR", "a folder",
+          "Folder with DROID's annotation files under their published names",
+          DF_MEMBER(input.annotations)),
+      Row("superset", Group::kInput, "FILE", "a file", "cam2base_extrinsic_superset.json",
+          DF_MEMBER(input.superset), {"cam2base_extrinsics_path"}),
+      Row("cam2base", Group::kInput, "FILE", "a file", "cam2base_extrinsics.json",
+          DF_MEMBER(input.cam2base)),
+      Row("intrinsics", Group::kInput, "FILE", "a file", "intrinsics.json",
+          DF_MEMBER(input.intrinsics)),
+      Row("episode_paths", Group::kInput, "FILE", "a file", "episode_id_to_path.json",
+          DF_MEMBER(input.episode_paths)),
+      Row("serials", Group::kInput, "FILE", "a file", "camera_serials.json",
+          DF_MEMBER(input.serials)),
+      Row("conf_dir", Group::kInput, "DIR", "a folder",
+          "Folder with the cameras' factory calibration, SN<serial>.conf",
+          DF_MEMBER(input.conf_dir)),
+
+      Row("compat", Group::kTrack, "{none,original}", "none or original",
+          "original: the numbers of the pipeline that droidflow replaces (joint limit 0.8 rad, "
+          "minimum point depth 0.1 m, float32 distances, 30 fps)",
+          DF_MEMBER(track.compat)),
+      Row("contact_points", Group::kTrack, "FILE.npy", "a file",
+          "Contact points [P,3] in the inner-finger frame, metres, in place of the built-in pad",
+          DF_MEMBER(track.contact_points)),
+      Row("finger_mesh", Group::kTrack, "FILE.stl", "a file",
+          "Sample the contact points from the pad of this finger mesh", DF_MEMBER(track.finger_mesh),
+          {"finger_mesh_path"}),
+      Row("points", Group::kTrack, "P", "a whole number", "Contact points per finger (480)",
+          DF_MEMBER(track.points), {"num_track_points"}),
+      Row("step_mm", Group::kTrack, "MM", "a number",
+          "Travelled distance between resampled steps, millimetres (1)", DF_MEMBER(track.step_mm)),
+      Row("fps", Group::kTrack, "HZ", "a number",
+          "Control rate to write in place of the measured one", DF_MEMBER(track.fps)),
+      Row("max_frames", Group::kTrack, "N", "a whole number", "Use only the first N steps",
+          DF_MEMBER(track.max_frames)),
+      Row("min_point_depth", Group::kTrack, "M", "a number",
+          "A point nearer to the camera plane than this has no 2-D track, metres (0.01)",
+          DF_MEMBER(track.min_point_depth_m), {"min_depth"}),
+      Row("gripper_joint_max", Group::kTrack, "RAD", "a number",
+          "Finger joint angle of a closed gripper, radians (0.725)", DF_MEMBER(track.joint_max_rad),
+          {"gripper.joint_max"}),
+      Row("mount_xyz", Group::kTrack, "X,Y,Z", "three numbers x,y,z",
+          "Gripper base in the end effector's frame, metres (0,0,0)", DF_MEMBER(track.mount_xyz_m),
+          {"gripper.mount_xyz"}),
+      Row("mount_rpy", Group::kTrack, "R,P,Y", "three numbers r,p,y",
+          "Its rotation about the fixed axes x, y, z, radians (0,0,pi/2)",
+          DF_MEMBER(track.mount_rpy_rad), {"gripper.mount_rpy"}),
+      Row("pose_time", Group::kTrack, "{step,capture}", "step or capture",
+          "capture: 2-D tracks and wrist poses at the time each image was taken, interpolated",
+          DF_MEMBER(track.pose_time)),
+
+      Row("limit", Group::kSelection, "N", "a whole number", "How many episodes, -1 for all (10)",
+          DF_MEMBER(selection.limit)),
+      Row("episodes", Group::kSelection, "FILE|ID,ID", "a file or uuids",
+          "Only these: a file with one uuid a line, or uuids separated by commas",
+          DF_MEMBER(selection.episodes)),
+      Row("labs", Group::kSelection, "LAB,LAB", "names", "Only these labs",
+          DF_MEMBER(selection.labs)),
+      Row("outcome", Group::kSelection, "{success,failure,all}", "success, failure or all",
+          "Only episodes that ended so (all)", DF_MEMBER(selection.outcome)),
+      Row("min_iou", Group::kSelection, "X", "a number",
+          "Leave out episodes whose best calibration of type IoU is lower",
+          DF_MEMBER(selection.min_iou)),
+      Row("min_matches", Group::kSelection, "N", "a number",
+          "Leave out episodes whose best calibration of type num_matches is lower",
+          DF_MEMBER(selection.min_matches)),
+      Row("max_reprojection_error", Group::kSelection, "PX", "a number",
+          "Leave out episodes whose best calibration of type Reprojection_error is higher",
+          DF_MEMBER(selection.max_reprojection_error)),
+
+      Row("out", Group::kRun, "DIR", "a folder", "Where results go", DF_MEMBER(out),
+          {"output_root"}),
+      Row("run_dir", Group::kRun, "DIR", "a folder",
+          "Where the run keeps its state and reports ({out}/.droidflow)", DF_MEMBER(run_dir)),
+      Row("scratch_dir", Group::kRun, "DIR", "a folder",
+          "Fast local disk for unfinished episodes ({run-dir}/incoming)", DF_MEMBER(scratch_dir)),
+      Row("workers", Group::kRun, "N", "a whole number", "Worker processes (16)",
+          DF_MEMBER(workers)),
+      Row("episode_timeout", Group::kRun, "S", "a number",
+          "Seconds that one attempt at an episode may take (300)", DF_MEMBER(episode_timeout_s)),
+      Row("deep_check", Group::kRun, "", "true or false",
+          "On resume read finished files back; by default size and time of change are compared",
+          DF_MEMBER(deep_check)),
+      Row("retry_quarantined", Group::kRun, "", "true or false",
+          "On resume try quarantined episodes again", DF_MEMBER(retry_quarantined)),
+      Row("recompute", Group::kRun, "", "true or false", "Do finished episodes again too",
+          DF_MEMBER(recompute)),
+  };
+  return options;
+}
+
+#undef DF_MEMBER
+
+const Option* FindOption(std::string_view key) {
+  for (const Option& option : Options()) {
+    if (option.info.key == key) return &option;
+    for (const std::string_view alias : option.aliases) {
+      if (alias == key) return &option;
+    }
+  }
+  return nullptr;
+}
+
+std::string At(const YAML::Mark& mark) {
+  return fmt::format("line {}, column {}", mark.line + 1, mark.column + 1);
+}
+
+/// The text of a scalar, or of a sequence of scalars joined by commas.
+Result<std::string> ScalarText(const YAML::Node& node) {
+  if (node.IsScalar()) return node.Scalar();
+  if (node.IsSequence()) {
+    std::vector<std::string> parts;
+    for (const YAML::Node& part : node) {
+      if (!part.IsScalar()) return Fail(ErrorKind::kUsage, "want single values in the list");
+      parts.push_back(part.Scalar());
+    }
+    return fmt::format("{}", fmt::join(parts, ","));
+  }
+  return Fail(ErrorKind::kUsage, "want a value, have a nested mapping");
+}
+
+/// Sets every option that `node` names.
+Status ApplyMapping(const YAML::Node& node, const std::string& prefix, MetadataOptions& options) {
+  if (node.IsNull()) return {};
+  if (!node.IsMap()) return Fail(ErrorKind::kUsage, "want 'key: value' lines, at {}", At(node.Mark()));
+  for (const auto& entry : node) {
+    if (!entry.first.IsScalar()) {
+      return Fail(ErrorKind::kUsage, "want a name, at {}", At(entry.first.Mark()));
+    }
+    const std::string key = prefix + entry.first.Scalar();
+    if (entry.second.IsMap()) {
+      DF_RETURN_IF_ERROR(ApplyMapping(entry.second, key + ".", options));
+      continue;
+    }
+    if (entry.second.IsNull()) continue;  // "fps:" or "max_frames: null": the default
+    const Status set = ScalarText(entry.second).and_then([&](const std::string& value) {
+      return SetOption(key, value, options);
+    });
+    if (!set) {
+      return Fail(ErrorKind::kUsage, "{}, at {}", set.error().message, At(entry.first.Mark()));
+    }
+  }
+  return {};
+}
+
+/// "name crc32=0123abcd" of a file that shapes the numbers.
+Result<std::string> Identify(const std::string& path) {
+  DF_ASSIGN_OR_RETURN(const std::vector<std::byte> bytes, ReadFileBytes(path));
+  return fmt::format(
+      "{} crc32={:08x}", std::filesystem::path(path).filename().string(), Crc32(bytes));
+}
+
+}  // namespace
+
+std::string_view ToString(PoseTime pose_time) {
+  return pose_time == PoseTime::kStep ? "step" : "capture";
+}
+
+std::string_view ToString(Compat compat) { return compat == Compat::kNone ? "none" : "original"; }
+
+double TrackOptions::JointMaxRad() const {
+  return joint_max_rad.value_or(compat == Compat::kOriginal ? 0.8 : 0.725);
+}
+
+double TrackOptions::MinPointDepthM() const {
+  return min_point_depth_m.value_or(compat == Compat::kOriginal ? 0.1 : 0.01);
+}
+
+std::optional<double> TrackOptions::FixedFps() const {
+  if (!fps && compat == Compat::kOriginal) return 30.0;
+  return fps;
+}
+
+std::filesystem::path MetadataOptions::RunDir() const {
+  return run_dir.empty() ? std::filesystem::path(out) / ".droidflow" : std::filesystem::path(run_dir);
+}
+
+Status SetOption(std::string_view key, const std::string& text, MetadataOptions& options) {
+  const Option* option = FindOption(key);
+  if (option == nullptr) return Fail(ErrorKind::kUsage, "unknown option '{}'", key);
+  if (const std::string expected = option->set(text, options); !expected.empty()) {
+    return Fail(ErrorKind::kUsage, "{}: want {}, have '{}'", key, expected, text);
+  }
+  return {};
+}
+
+Status LoadConfig(const std::filesystem::path& path, MetadataOptions& options) {
+  DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
+  try {
+    return ApplyMapping(YAML::Load(text), /*prefix=*/"", options)
+        .map_error([&](const Error& error) {
+          return Error{error.kind, fmt::format("{}: {}", error.message, path.string())};
+        });
+  } catch (const YAML::Exception& error) {
+    return Fail(ErrorKind::kUsage, "not YAML: {}, at {}: {}", error.msg, At(error.mark), path.string());
+  }
+}
+
+std::string FormatConfig(const MetadataOptions& options) {
+  std::string text;
+  for (const Option& option : Options()) {
+    const std::string value = option.get(options);
+    if (value.empty()) {
+      text += fmt::format("# {}:\n", option.info.key);
+      continue;
+    }
+    YAML::Emitter emitter;
+    emitter << value;  // quotes what YAML would otherwise read as something else
+    text += fmt::format("{}: {}\n", option.info.key, emitter.c_str());
+  }
+  return text;
+}
+
+std::vector<OptionInfo> ListOptions() {
+  std::vector<OptionInfo> infos;
+  for (const Option& option : Options()) infos.push_back(option.info);
+  return infos;
+}
+
+Status CheckOptions(const MetadataOptions& options) {
+  const TrackOptions& track = options.track;
+  const auto positive = [](const char* name, double value) -> Status {
+    if (value > 0) return {};
+    return Fail(ErrorKind::kUsage, "{}: want more than 0, have {}", name, value);
+  };
+  DF_RETURN_IF_ERROR(positive("--step-mm", track.step_mm));
+  DF_RETURN_IF_ERROR(positive("--fps", track.fps.value_or(1)));
+  DF_RETURN_IF_ERROR(positive("--points", track.points.value_or(1)));
+  DF_RETURN_IF_ERROR(positive("--max-frames", track.max_frames.value_or(1)));
+  DF_RETURN_IF_ERROR(positive("--min-point-depth", track.min_point_depth_m.value_or(1)));
+  DF_RETURN_IF_ERROR(positive("--gripper-joint-max", track.joint_max_rad.value_or(1)));
+  DF_RETURN_IF_ERROR(positive("--workers", options.workers));
+  DF_RETURN_IF_ERROR(positive("--episode-timeout", options.episode_timeout_s));
+  if (options.workers > 1024) {
+    return Fail(ErrorKind::kUsage, "--workers: want at most 1024, have {}", options.workers);
+  }
+  if (options.selection.limit < -1) {
+    return Fail(ErrorKind::kUsage, "--limit: want -1 (all) or more, have {}", options.selection.limit);
+  }
+  if (!track.contact_points.empty() && !track.finger_mesh.empty()) {
+    return Fail(ErrorKind::kUsage, "give --contact-points or --finger-mesh, not both");
+  }
+  return {};
+}
+
+Result<std::string> FormatTrackConfig(const TrackOptions& options) {
+  nlohmann::ordered_json config;
+  config["compat"] = ToString(options.compat);
+  if (!options.contact_points.empty()) {
+    DF_ASSIGN_OR_RETURN(config["contact_points"], Identify(options.contact_points));
+  } else if (!options.finger_mesh.empty()) {
+    DF_ASSIGN_OR_RETURN(config["finger_mesh"], Identify(options.finger_mesh));
+    config["points"] = options.points.value_or(480);
+  } else {
+    config["points"] = options.points.value_or(480);
+  }
+  config["step_mm"] = options.step_mm;
+  config["fps"] = nullptr;
+  if (options.FixedFps()) config["fps"] = *options.FixedFps();
+  config["max_frames"] = nullptr;
+  if (options.max_frames) config["max_frames"] = *options.max_frames;
+  config["min_point_depth_m"] = options.MinPointDepthM();
+  config["gripper_joint_max_rad"] = options.JointMaxRad();
+  config["mount_xyz_m"] = options.mount_xyz_m;
+  config["mount_rpy_rad"] = options.mount_rpy_rad;
+  config["pose_time"] = ToString(options.pose_time);
+  return config.dump();
+}
+
+}  // namespace droidflow

@@ -1,0 +1,124 @@
+#pragma once
+
+/// Everything a user can set, once: the same table serves YAML files, `--print-config`, the record in
+/// quality.json and the fingerprint by which a run knows results made with other settings.
+
+#include <array>
+#include <filesystem>
+#include <numbers>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "droidflow/core/result.h"
+#include "droidflow/episode/episode.h"
+
+namespace droidflow {
+
+enum class PoseTime {
+  kStep,     ///< 2-D tracks and wrist poses at the control step's own time, as the original
+  kCapture,  ///< … interpolated to each camera's estimated_capture
+};
+[[nodiscard]] std::string_view ToString(PoseTime pose_time);
+
+enum class Compat {
+  kNone,
+  kOriginal,  ///< joint limit 0.8 rad, min point depth 0.1 m, float32 distances, 30 frames a second
+};
+[[nodiscard]] std::string_view ToString(Compat compat);
+
+/// What shapes the numbers. Optional fields take a default that depends on `compat`.
+struct TrackOptions {
+  Compat compat = Compat::kNone;
+  std::string contact_points;  ///< .npy file [P,3], inner-finger frame, metres; empty: built-in pad
+  std::string finger_mesh;     ///< STL file to sample the pad from; empty: built-in pad
+  std::optional<int> points;   ///< per finger; default 480
+  double step_mm = 1.0;        ///< travelled distance between resampled steps
+  std::optional<double> fps;   ///< control rate; default measured (compat original: 30)
+  std::optional<int> max_frames;            ///< use the first so many steps only
+  std::optional<double> min_point_depth_m;  ///< default 0.01 (compat original: 0.1)
+  std::optional<double> joint_max_rad;      ///< default 0.725 (compat original: 0.8)
+  std::array<double, 3> mount_xyz_m = {0, 0, 0};
+  /// Gripper base in the end effector's frame, about the fixed axes x, y, z.
+  std::array<double, 3> mount_rpy_rad = {0, 0, std::numbers::pi / 2};
+  PoseTime pose_time = PoseTime::kStep;
+
+  [[nodiscard]] double JointMaxRad() const;
+  [[nodiscard]] double MinPointDepthM() const;
+  [[nodiscard]] bool Float32Distances() const { return compat == Compat::kOriginal; }
+  /// The rate to write without looking at timestamps, if any.
+  [[nodiscard]] std::optional<double> FixedFps() const;
+};
+
+/// Where raw data and calibration come from. Empty: not given.
+struct InputOptions {
+  std::string droid_root;
+  std::string annotations;  ///< folder with the published file names
+  std::string superset;
+  std::string cam2base;
+  std::string intrinsics;
+  std::string episode_paths;
+  std::string serials;
+  std::string conf_dir;  ///< folder with SN<serial>.conf
+};
+
+/// Which episodes, and how many.
+struct SelectionOptions {
+  long long limit = 10;  ///< -1: all
+  std::string episodes;  ///< a file with one uuid a line, or uuids separated by commas; empty: all
+  std::vector<std::string> labs;  ///< empty: all
+  std::optional<Outcome> outcome;
+  std::optional<double> min_iou;
+  std::optional<double> min_matches;
+  std::optional<double> max_reprojection_error;
+};
+
+struct MetadataOptions {
+  TrackOptions track;
+  InputOptions input;
+  SelectionOptions selection;
+  std::string out;
+  std::string run_dir;      ///< empty: {out}/.droidflow
+  std::string scratch_dir;  ///< empty: {run_dir}/incoming
+  int workers = 16;
+  double episode_timeout_s = 300;
+  bool deep_check = false;         ///< on resume read finished files back instead of trusting size and time
+  bool retry_quarantined = false;  ///< on resume try quarantined episodes again
+  bool recompute = false;          ///< do finished episodes again too
+
+  [[nodiscard]] std::filesystem::path RunDir() const;
+};
+
+/// Reads a YAML file over `options`. Keys are the long flags with '_' for '-', and the original's:
+/// cam2base_extrinsics_path, finger_mesh_path, output_root, num_track_points, min_depth. A nested
+/// mapping counts as dotted keys: `gripper: {mount_xyz: [0, 0, 0]}` is gripper.mount_xyz.
+///
+/// @return kNotFound when there is no such file; kUsage with file, line and column for malformed YAML,
+///         an unknown key or a value of the wrong type.
+[[nodiscard]] Status LoadConfig(const std::filesystem::path& path, MetadataOptions& options);
+
+/// The options as a YAML file that LoadConfig reads back to the same.
+[[nodiscard]] std::string FormatConfig(const MetadataOptions& options);
+
+/// Sets one option from text, as a flag or a YAML file gives it. @return kUsage with what was expected.
+[[nodiscard]] Status SetOption(std::string_view key, const std::string& text, MetadataOptions& options);
+
+/// One row of the table of options, for `--help` and for the command line to walk over.
+struct OptionInfo {
+  enum class Group { kInput, kTrack, kSelection, kRun };
+  std::string key;  ///< with '_'
+  Group group;
+  std::string value_name;  ///< "DIR", "N", "{step,capture}"; empty: a switch
+  std::string help;
+};
+[[nodiscard]] std::vector<OptionInfo> ListOptions();
+
+/// Refuses values that cannot work together or at all, naming the option. @return kUsage.
+[[nodiscard]] Status CheckOptions(const MetadataOptions& options);
+
+/// Every parameter that shaped the numbers, as compact JSON with resolved defaults: `config` of
+/// quality.json. Contact points and meshes stand by name and CRC-32, not by path.
+[[nodiscard]] Result<std::string> FormatTrackConfig(const TrackOptions& options);
+
+}  // namespace droidflow

@@ -1,0 +1,289 @@
+#include "droidflow/pipeline/process_episode.h"
+
+#include <array>
+#include <chrono>
+
+#include "droidflow/core/check.h"
+#include "droidflow/core/files.h"
+#include "droidflow/episode/status.h"
+#include "droidflow/formats/npy.h"
+#include "droidflow/formats/stl.h"
+#include "droidflow/io/metadata_reader.h"
+#include "droidflow/io/trajectory_reader.h"
+#include "droidflow/tracks/camera_poses.h"
+#include "droidflow/tracks/contact_pad.h"
+
+namespace droidflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+/// The control rate that is written when the file has no usable times.
+constexpr double kDefaultFps = 15;
+
+Result<std::vector<Vector3>> LoadPadPoints(const TrackOptions& options) {
+  const auto count = static_cast<std::size_t>(options.points.value_or(static_cast<int>(kDefaultPadPoints)));
+  if (!options.contact_points.empty()) {
+    DF_ASSIGN_OR_RETURN(const NpyArray array, ReadNpy(options.contact_points));
+    DF_ASSIGN_OR_RETURN(const std::vector<double> values, array.ToDoubles());
+    const std::vector<std::size_t> shape(array.shape.begin(), array.shape.end());
+    return PadPointsFromArray(shape, values).map_error([&](Error error) {
+      return Error{error.kind, fmt::format("{}: {}", error.message, options.contact_points)};
+    });
+  }
+  if (!options.finger_mesh.empty()) {
+    DF_ASSIGN_OR_RETURN(const std::vector<StlTriangle> stl, ReadStl(options.finger_mesh));
+    std::vector<std::array<Vector3, 3>> mesh;
+    mesh.reserve(stl.size());
+    for (const StlTriangle& face : stl) {
+      std::array<Vector3, 3>& triangle = mesh.emplace_back();
+      for (std::size_t i = 0; i < triangle.size(); ++i) {
+        triangle[i] = {face.vertices[i][0], face.vertices[i][1], face.vertices[i][2]};
+      }
+    }
+    return PadPointsFromMesh(mesh, count).map_error([&](Error error) {
+      return Error{error.kind, fmt::format("{}: {}", error.message, options.finger_mesh)};
+    });
+  }
+  return PadGridPoints(count);
+}
+
+Status RequireDirectory(const std::string& flag, const std::string& path) {
+  std::error_code ignored;
+  if (fs::is_directory(path, ignored)) return {};
+  return Fail(ErrorKind::kNotFound, "{}: no such folder: {}", flag, path);
+}
+
+Result<AnnotationPaths> ResolveAnnotationPaths(const InputOptions& input) {
+  AnnotationPaths paths;
+  if (!input.annotations.empty()) {
+    DF_RETURN_IF_ERROR(RequireDirectory("--annotations", input.annotations));
+    paths = FindAnnotations(input.annotations);
+  }
+  const auto override_with = [](const std::string& given, std::optional<fs::path>& path) {
+    if (!given.empty()) path = given;
+  };
+  override_with(input.superset, paths.superset);
+  override_with(input.cam2base, paths.cam2base);
+  override_with(input.intrinsics, paths.intrinsics);
+  override_with(input.episode_paths, paths.episode_paths);
+  override_with(input.serials, paths.serials);
+  return paths;
+}
+
+/// Every SN<serial>.conf of a folder.
+Result<ZedCalibrations> LoadConfFiles(const std::string& conf_dir) {
+  ZedCalibrations calibrations;
+  if (conf_dir.empty()) return calibrations;
+  DF_RETURN_IF_ERROR(RequireDirectory("--conf-dir", conf_dir));
+  std::error_code error;
+  for (const auto& entry : fs::directory_iterator(conf_dir, error)) {
+    const std::string name = entry.path().filename().string();
+    if (!name.starts_with("SN") || entry.path().extension() != ".conf") continue;
+    const std::string serial = entry.path().stem().string().substr(2);
+    DF_ASSIGN_OR_RETURN(ZedCalibration calibration, ReadZedCalibration(conf_dir, serial));
+    calibrations.emplace(serial, std::move(calibration));
+  }
+  if (error) return FailErrno(error.value(), "cannot list " + conf_dir);
+  return calibrations;
+}
+
+// Steps -------------------------------------------------------------------------------------------
+
+Status ReadMetadataStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
+  const fs::path dir = fs::path(context.options.input.droid_root) / episode.ref.relative_path;
+  DF_ASSIGN_OR_RETURN(episode.metadata, ReadMetadata(dir));
+  episode.ref.uuid = episode.metadata.uuid;
+  return {};
+}
+
+Status ReadTrajectoryStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
+  const fs::path dir = fs::path(context.options.input.droid_root) / episode.ref.relative_path;
+  DF_ASSIGN_OR_RETURN(episode.trajectory, ReadTrajectory(dir / "trajectory.h5"));
+  const auto frames = static_cast<std::int64_t>(episode.trajectory.size());
+  if (const auto length = episode.metadata.trajectory_length; length && *length != frames) {
+    episode.warnings.push_back(
+        {status::kLengthMismatch,
+         fmt::format("metadata says {} steps, trajectory.h5 has {}", *length, frames)});
+  }
+  return {};
+}
+
+Status CollectCamerasStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
+  const InputOptions& input = context.options.input;
+  const CameraInputs inputs{.metadata = episode.metadata,
+                            .trajectory = episode.trajectory,
+                            .annotations = context.annotations,
+                            .episode_dir = fs::path(input.droid_root) / episode.ref.relative_path,
+                            .conf = context.conf};
+  DF_ASSIGN_OR_RETURN(episode.cameras, CollectCameras(inputs, episode.warnings));
+  DF_ASSIGN_OR_RETURN(const auto calibration, context.annotations.Calibration(episode.ref.uuid));
+  if (calibration) episode.calibration_json = calibration->raw_json;
+  // Only now: recordings and the metadata's length speak of the whole episode.
+  if (const auto max_frames = context.options.track.max_frames) {
+    TruncateTrajectory(episode.trajectory, static_cast<std::size_t>(*max_frames));
+    for (EpisodeCamera& camera : episode.cameras) {
+      if (camera.capture_ms.size() > episode.trajectory.size()) {
+        camera.capture_ms.resize(episode.trajectory.size());
+      }
+    }
+  }
+  return {};
+}
+
+/// What a camera sees, and when.
+CameraView ViewOf(const EpisodeCamera& camera,
+                  const EpisodeData& episode,
+                  const EpisodeContext& context,
+                  const GripperModel& gripper,
+                  std::span<const Transform> T_base_ee,
+                  std::vector<Warning>& warnings) {
+  CameraView view;
+  if (!camera.pose) return view;
+  std::span<const Transform> T_base_ee_seen = T_base_ee;
+  RobotStates at_capture;
+  if (context.options.track.pose_time == PoseTime::kCapture) {
+    if (camera.capture_ms.empty() || episode.trajectory.step_start_ms.empty()) {
+      warnings.push_back(
+          {status::kNoTimestamps,
+           fmt::format("camera {}: no capture times, poses are those of the steps", camera.serial)});
+    } else {
+      at_capture = InterpolateAt(T_base_ee,
+                                 episode.trajectory.gripper_position,
+                                 episode.trajectory.step_start_ms,
+                                 camera.capture_ms);
+      T_base_ee_seen = at_capture.T_base_ee;
+      view.track.emplace(
+          at_capture.T_base_ee, at_capture.gripper_position, gripper, episode.pad_points_m);
+    }
+  }
+  if (!camera.is_wrist()) {
+    view.T_base_cam = {*camera.pose};
+    return view;
+  }
+  for (const Transform& T_base_ee_t : T_base_ee_seen) {
+    view.T_base_cam.push_back(T_base_ee_t * *camera.pose);
+  }
+  return view;
+}
+
+Status ComputeTracksStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
+  const TrackOptions& options = context.options.track;
+  const GripperModel gripper{
+      .joint_max_rad = options.JointMaxRad(),
+      .mount_xyz_m = Vector3(options.mount_xyz_m.data()),
+      .mount_rpy_rad = Vector3(options.mount_rpy_rad.data()),
+  };
+  std::vector<Transform> T_base_ee;
+  T_base_ee.reserve(episode.trajectory.size());
+  for (const PoseVector& pose : episode.trajectory.cartesian_position) {
+    T_base_ee.push_back(TransformFromPoseVector(pose));
+  }
+  episode.pad_points_m = context.pad_points_m;
+  episode.track.emplace(
+      T_base_ee, episode.trajectory.gripper_position, gripper, episode.pad_points_m);
+  DF_ASSIGN_OR_RETURN(
+      episode.plan,
+      PlanResample(CentroidsAsStored(*episode.track),
+                   options.step_mm / 1000.0,
+                   options.Float32Distances() ? DistancePrecision::kFloat32
+                                              : DistancePrecision::kFloat64));
+  if (const auto fixed = options.FixedFps()) {
+    episode.fps = *fixed;
+  } else {
+    if (episode.trajectory.step_start_ms.empty()) {
+      episode.warnings.push_back(
+          {status::kNoTimestamps,
+           fmt::format("no usable step times, fps is taken to be {}", kDefaultFps)});
+    }
+    episode.fps = MeasureControlRate(episode.trajectory.step_start_ms).value_or(kDefaultFps);
+  }
+  for (const EpisodeCamera& camera : episode.cameras) {
+    episode.views.push_back(ViewOf(camera, episode, context, gripper, T_base_ee, episode.warnings));
+  }
+  return {};
+}
+
+Status WriteTracksStep(const EpisodeContext& context, EpisodeData& episode, const fs::path& dir) {
+  return WriteTracksNpz(episode, context.options.track, dir / kTracksFile);
+}
+
+Status WriteExtrinsicsStep(const EpisodeContext&, EpisodeData& episode, const fs::path& dir) {
+  return WriteExtrinsicsNpz(episode, dir / kExtrinsicsFile);
+}
+
+Status WriteIntrinsicsStep(const EpisodeContext&, EpisodeData& episode, const fs::path& dir) {
+  return WriteIntrinsicsJson(episode, dir);
+}
+
+Status WriteQualityStep(const EpisodeContext& context, EpisodeData& episode, const fs::path& dir) {
+  return WriteQualityJson(episode, context.config_json, dir / kQualityFile);
+}
+
+struct Step {
+  const char* name;  ///< also the stage in timings and reports
+  bool for_tracks;
+  bool for_intrinsics;
+  Status (*run)(const EpisodeContext&, EpisodeData&, const fs::path& directory);
+};
+
+/// In order: each needs what those before it filled in. A new product is a new row.
+constexpr Step kSteps[] = {
+    {"metadata", true, true, ReadMetadataStep},
+    {"trajectory", true, true, ReadTrajectoryStep},
+    {"cameras", true, true, CollectCamerasStep},
+    {"geometry", true, false, ComputeTracksStep},
+    {"tracks", true, false, WriteTracksStep},
+    {"extrinsics", true, false, WriteExtrinsicsStep},
+    {"intrinsics", false, true, WriteIntrinsicsStep},
+    {"quality", true, false, WriteQualityStep},
+};
+
+}  // namespace
+
+Result<Annotations> OpenInputs(const InputOptions& input) {
+  if (input.droid_root.empty()) return Fail(ErrorKind::kUsage, "--droid-root is needed");
+  DF_RETURN_IF_ERROR(RequireDirectory("--droid-root", input.droid_root));
+  DF_ASSIGN_OR_RETURN(const AnnotationPaths paths, ResolveAnnotationPaths(input));
+  return Annotations::Open(paths);
+}
+
+Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options) {
+  if (options.out.empty()) return Fail(ErrorKind::kUsage, "--out is needed");
+  DF_ASSIGN_OR_RETURN(Annotations annotations, OpenInputs(options.input));
+  DF_ASSIGN_OR_RETURN(ZedCalibrations conf, LoadConfFiles(options.input.conf_dir));
+  DF_ASSIGN_OR_RETURN(std::vector<Vector3> pad_points_m, LoadPadPoints(options.track));
+  DF_ASSIGN_OR_RETURN(std::string config_json, FormatTrackConfig(options.track));
+  return EpisodeContext{.options = options,
+                        .annotations = std::move(annotations),
+                        .conf = std::move(conf),
+                        .pad_points_m = std::move(pad_points_m),
+                        .config_json = std::move(config_json)};
+}
+
+ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
+                                const EpisodeRef& ref,
+                                Products products,
+                                const fs::path& directory) {
+  using Clock = std::chrono::steady_clock;
+  EpisodeData episode;
+  episode.ref = ref;
+  ProcessedEpisode processed;
+  for (const Step& step : kSteps) {
+    if (products == Products::kTracks && !step.for_tracks) continue;
+    if (products == Products::kIntrinsics && !step.for_intrinsics) continue;
+    const Clock::time_point start = Clock::now();
+    processed.status = step.run(context, episode, directory);
+    const std::chrono::duration<double, std::milli> duration = Clock::now() - start;
+    episode.stages.push_back({step.name, duration.count()});
+    if (!processed.status) {
+      processed.failed_stage = step.name;
+      break;
+    }
+  }
+  processed.stages = std::move(episode.stages);
+  processed.warnings = std::move(episode.warnings);
+  return processed;
+}
+
+}  // namespace droidflow

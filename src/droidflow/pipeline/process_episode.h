@@ -1,0 +1,62 @@
+#pragma once
+
+/// One episode, step by step: raw files in, products out.
+
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "droidflow/core/result.h"
+#include "droidflow/episode/episode.h"
+#include "droidflow/io/annotations.h"
+#include "droidflow/jobs/task.h"
+#include "droidflow/pipeline/options.h"
+#include "droidflow/pipeline/products.h"
+
+namespace droidflow {
+
+/// What every episode of a run shares; made once, before workers are forked, and then only read.
+struct EpisodeContext {
+  MetadataOptions options;
+  Annotations annotations;
+  ZedCalibrations conf;
+  std::vector<Vector3> pad_points_m;
+  std::string config_json;  ///< FormatTrackConfig's: also the fingerprint of results
+};
+
+/// Checks the raw root and opens the annotations.
+///
+/// @return kUsage without a root; kNotFound for a missing folder or file; kInvalidData for a malformed
+///         annotation file.
+[[nodiscard]] Result<Annotations> OpenInputs(const InputOptions& input);
+
+/// Checks the input paths, opens the annotations and reads calibration files and contact points.
+///
+/// @return kNotFound for a missing root, folder or file; kUsage for points or a mesh that cannot serve;
+///         kInvalidData for a malformed annotation or calibration file.
+[[nodiscard]] Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options);
+
+/// Which products to write.
+enum class Products {
+  kAll,
+  kTracks,      ///< tracks.npz, extrinsics.npz, quality.json
+  kIntrinsics,  ///< recordings/{serial}/intrinsics.json
+};
+
+struct ProcessedEpisode {
+  Status status;
+  std::string failed_stage;  ///< empty when all went well
+  std::vector<StageTime> stages;
+  std::vector<Warning> warnings;
+};
+
+/// Writes the products of one episode into `directory`, which must be there and is nobody else's.
+///
+/// Memory   below 256 MB for 2287 steps, 960 points and a path of 20 m.
+/// Thread   one episode at a time in a process.
+[[nodiscard]] ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
+                                              const EpisodeRef& ref,
+                                              Products products,
+                                              const std::filesystem::path& directory);
+
+}  // namespace droidflow

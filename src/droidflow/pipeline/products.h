@@ -1,0 +1,67 @@
+#pragma once
+
+/// The files that droidflow writes for an episode; docs/formats.md has them byte for byte.
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "droidflow/core/result.h"
+#include "droidflow/episode/episode.h"
+#include "droidflow/episode/trajectory.h"
+#include "droidflow/jobs/task.h"
+#include "droidflow/pipeline/episode_camera.h"
+#include "droidflow/pipeline/options.h"
+#include "droidflow/tracks/contact_track.h"
+#include "droidflow/tracks/resample.h"
+
+namespace droidflow {
+
+inline constexpr const char kTracksFile[] = "tracks.npz";
+inline constexpr const char kExtrinsicsFile[] = "extrinsics.npz";
+inline constexpr const char kQualityFile[] = "quality.json";
+
+/// "recordings/{serial}/intrinsics.json"
+[[nodiscard]] std::filesystem::path IntrinsicsFile(const std::string& serial);
+
+/// What an episode looks like to one camera.
+struct CameraView {
+  /// [T], or one pose for a camera that stands still.
+  std::vector<Transform> T_base_cam;
+  /// The gripper at this camera's moments; empty: at the control steps, as the 3-D tracks.
+  std::optional<ContactTrack> track;
+  /// Filled in by WriteTracksNpz: share of the 2-D track points that lie in the image.
+  std::optional<double> in_image_fraction;
+};
+
+/// An episode with all that has been computed of it.
+struct EpisodeData {
+  EpisodeRef ref;
+  EpisodeMetadata metadata;
+  Trajectory trajectory;
+  std::vector<EpisodeCamera> cameras;
+  std::vector<CameraView> views;  ///< beside `cameras`
+  double fps = 0;
+  std::vector<Vector3> pad_points_m;
+  std::optional<ContactTrack> track;
+  ResamplePlan plan;
+  std::string calibration_json;  ///< the annotation entry verbatim; empty: none
+  std::vector<Warning> warnings;
+  std::vector<StageTime> stages;
+};
+
+/// Memory  a buffer of 256 KiB and two frames of points, however long the path.
+[[nodiscard]] Status WriteTracksNpz(EpisodeData& episode,
+                                    const TrackOptions& options,
+                                    const std::filesystem::path& path);
+[[nodiscard]] Status WriteExtrinsicsNpz(const EpisodeData& episode, const std::filesystem::path& path);
+/// One file per camera whose intrinsics are known, below `directory`.
+[[nodiscard]] Status WriteIntrinsicsJson(const EpisodeData& episode,
+                                         const std::filesystem::path& directory);
+/// @param config_json  FormatTrackConfig's.
+[[nodiscard]] Status WriteQualityJson(const EpisodeData& episode,
+                                      const std::string& config_json,
+                                      const std::filesystem::path& path);
+
+}  // namespace droidflow
