@@ -3,7 +3,7 @@
 #   make          the binary: build/release/bin/droidflow
 #   make demo     builds it and takes six made-up episodes through it, into demo/
 #   make test     builds and runs the tests
-#   make bench    builds and runs the speed benchmarks
+#   make bench    builds and runs the benchmarks
 #   make lint     format, layers and clang-tidy, without changing a file
 #   make format   clang-format on every source file
 #   make clean    removes build/ and demo/
@@ -13,6 +13,8 @@
 
 PRESET ?= $(if $(CI),ci,release)
 BOOTSTRAP ?= scripts/bootstrap
+# The distribution's, which has the distribution's NumPy.
+PYTHON ?= /usr/bin/python3
 BUILD = build/$(PRESET)
 
 .PHONY: build demo test bench lint check-format check-layers tidy format clean
@@ -33,11 +35,12 @@ test:
 	@status=0; ctest --preset $(PRESET) --parallel "$$(nproc)" --output-junit tests.xml || status=$$?; \
 	  tools/test_summary.py $(BUILD)/tests.xml; exit $$status
 
-bench:
-	@$(BOOTSTRAP) build bench
-	@cmake --preset $(PRESET) -DDROIDFLOW_BUILD_BENCH=ON
-	@cmake --build $(BUILD)
-	@for benchmark in $(BUILD)/bench/*_bench; do "$$benchmark" || exit $$?; done
+bench: build
+	@$(BOOTSTRAP) bench
+	@for script in $(filter-out bench/common.py,$(wildcard bench/*.py)); do \
+	  printf '\n== %s\n' "$$script"; \
+	  DROIDFLOW_BIN="$(CURDIR)/$(BUILD)/bin/droidflow" $(PYTHON) "$$script" || exit; \
+	done
 
 lint: check-format check-layers tidy
 
@@ -49,7 +52,7 @@ check-format:
 
 check-layers:
 	@$(BOOTSTRAP) lint
-	@python3 tools/check_layers_test.py
+	@$(PYTHON) tools/check_layers_test.py
 	@tools/check_layers.py
 
 tidy:

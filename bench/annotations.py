@@ -2,17 +2,15 @@
 """Start-up with annotation files of the published size (126 MB intrinsics, 20 MB superset, 16 MB cam2base)."""
 
 import json
+import pathlib
 import random
+import subprocess
+import sys
 
 import common
 
 INTRINSICS, SUPERSET, CAM2BASE, PATHS = 72000, 24000, 36000, 76000
 RUNS = 5
-
-folder = common.scratch("annotations")
-inputs = common.synth(folder / "data", episodes=4, steps=5)
-out = folder / "out"
-annotations = folder / "data/annotations"
 random.seed(1)
 
 
@@ -26,7 +24,7 @@ def number():
 
 def camera(i):
     values = [700 + number(), 640 + number(), 700 + number(), 360 + number()]
-    if i % 2:
+    if i % 8 == 0:
         return values
     return {"cameraMatrix": values, "distCoeffs": [0.0] * 12, "width": 1280, "height": 720}
 
@@ -35,13 +33,11 @@ def serials(i):
     return [str(20000000 + 7 * i % 9999999 + k) for k in range(3)]
 
 
-def write(name, count, entry):
-    """Adds made-up entries around the real ones, as text of the published size."""
-    path = annotations / name
+def write(path, count, entry):
+    """Adds made-up entries to the file's, as text of the published size."""
     entries = json.loads(path.read_text())
     entries.update((uuid(i), entry(i)) for i in range(count))
-    path.write_text(json.dumps(entries, indent=1 if name != "episode_id_to_path.json" else None))
-    return path.stat().st_size / 1e6
+    path.write_text(json.dumps(entries, indent=4 if path.name != "episode_id_to_path.json" else None))
 
 
 def superset(i):
@@ -52,22 +48,35 @@ def superset(i):
     return entry
 
 
-sizes = {
-    "intrinsics.json": write("intrinsics.json", INTRINSICS, lambda i: {s: camera(i) for s in serials(i)}),
-    "superset": write("cam2base_extrinsic_superset.json", SUPERSET, superset),
-    "cam2base": write("cam2base_extrinsics.json", CAM2BASE, lambda i: {
+def generate(annotations):
+    write(annotations / "intrinsics.json", INTRINSICS, lambda i: {s: camera(i) for s in serials(i)})
+    write(annotations / "cam2base_extrinsic_superset.json", SUPERSET, superset)
+    write(annotations / "cam2base_extrinsics.json", CAM2BASE, lambda i: {
         **{s: [number() for _ in range(6)] for s in serials(i)[:2]},
-        "metric_type": "num_matches", "quality_metric": 9000.0, "source": "Pred"}),
-    "paths": write("episode_id_to_path.json", PATHS, lambda i: f"LAB{i % 13}/success/2023-01-01/Day_{i:08}"),
-}
-print("sizes in MB:", {name: round(size) for name, size in sizes.items()})
+        "metric_type": "num_matches", "quality_metric": 9000.0, "source": "Pred"})
+    write(annotations / "episode_id_to_path.json", PATHS, lambda i: f"LAB{i % 13}/success/2023-01-01/Day_{i:08}")
 
-listed = json.loads(common.run("episodes", "-1", "--json", *inputs))
-assert listed["matching"] == 4 and listed["episodes"][0]["calibrated_cameras"] == 2, listed
-walls, peaks = [], []
-for _ in range(RUNS):
-    wall, peak = common.seconds_and_peak_mb([common.BINARY, "episodes", "-1", *inputs])
-    walls.append(wall)
-    peaks.append(peak)
-print(f"start-up: {common.spread(walls)}; wanted: at most 3000 ms")
-print(f"peak memory: {max(peaks):.0f} MB; wanted: at most 300 MB")
+
+def main():
+    folder = common.scratch("annotations")
+    inputs = common.synth(folder / "data", episodes=4, steps=5)
+    annotations = folder / "data/annotations"
+    # In a process of its own: what a parent has in memory counts as its child's peak.
+    subprocess.run([sys.executable, __file__, annotations], check=True)
+    print("sizes in MB:", {file.name: round(file.stat().st_size / 1e6) for file in sorted(annotations.iterdir())})
+
+    listed = json.loads(common.run("episodes", "-1", "--json", *inputs))
+    assert listed["matching"] == 4 and listed["episodes"][0]["calibrated_cameras"] == 2, listed
+    walls, peaks = [], []
+    for _ in range(RUNS):
+        wall, peak = common.seconds_and_peak_mb([common.BINARY, "episodes", "-1", *inputs])
+        walls.append(wall)
+        peaks.append(peak)
+    print(f"start-up: {common.spread(walls)}; wanted: at most 3000 ms")
+    print(f"peak memory: {max(peaks):.0f} MB; wanted: at most 300 MB")
+
+
+if len(sys.argv) > 1:
+    generate(pathlib.Path(sys.argv[1]))
+else:
+    main()

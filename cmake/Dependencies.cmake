@@ -20,6 +20,3 @@ if(DROIDFLOW_BUILD_TESTS)
   # The distribution's Python: it is the one that has the distribution's NumPy and h5py.
   find_program(DROIDFLOW_PYTHON NAMES python3 PATHS /usr/bin NO_DEFAULT_PATH REQUIRED)
 endif()
-if(DROIDFLOW_BUILD_BENCH)
-  find_package(benchmark REQUIRED)
-endif()

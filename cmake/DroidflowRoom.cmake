@@ -5,6 +5,10 @@ include(GNUInstallDirs)
 # the rooms themselves: it changes inline code that a consumer of a room compiles too).
 add_library(droidflow_flags INTERFACE)
 target_compile_options(droidflow_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-virtual-dtor -ffp-contract=off)
+# GCC 12 takes harmless string concatenation for overlapping copies (GCC bug 105651).
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+  target_compile_options(droidflow_flags INTERFACE -Wno-restrict)
+endif()
 if(DROIDFLOW_WERROR)
   target_compile_options(droidflow_flags INTERFACE -Werror)
 endif()

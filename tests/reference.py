@@ -193,7 +193,7 @@ def project(
 
 
 def slerp(first: np.ndarray, second: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """[n,3,3], [n,3,3], [n] -> [n,3,3] along the shorter arc; nearly equal ones linear, normalised."""
+    """[n,3,3], [n,3,3], [n] -> [n,3,3] along the shorter arc; nearly equal ones linear."""
     a, b = Rotation.from_matrix(first).as_quat(), Rotation.from_matrix(second).as_quat()
     dot = np.sum(a * b, axis=-1, keepdims=True)
     b, dot, w = np.where(dot < 0, -b, b), np.abs(dot), weight[:, None]

@@ -961,10 +961,9 @@ def small_disk(tmp_path):
     """grow(MiB) -> a tmpfs of that size, the same one each time."""
     disk = tmp_path / "disk"
     disk.mkdir()
-    options = lambda size: f"size={size}m"  # noqa: E731
 
     def grow(size_mib: int) -> pathlib.Path:
-        how = f"remount,{options(size_mib)}" if os.path.ismount(disk) else options(size_mib)
+        how = f"{'remount,' if os.path.ismount(disk) else ''}size={size_mib}m"
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", how, "none", str(disk)], capture_output=True
         )

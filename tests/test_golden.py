@@ -681,7 +681,7 @@ def test_moved_in_time_or_place_an_episode_keeps_its_bytes(droidflow, runs, gold
     assert binary and [name for name in binary if first[name] != second[name]] == []
 
 
-# Runs a command and prints the peak memory, in KiB, of the largest process among it and its children.
+# Runs a command and prints the peak memory, in KiB, of the largest of its processes.
 # A small process of its own: the kernel counts what a parent held when it started a child as the
 # child's.
 PEAK_MEMORY = """

@@ -1,10 +1,10 @@
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/doctor.h"
+
+#include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -20,9 +20,12 @@ struct DoctorOptions {
 
 const char* Mark(Finding::Grade grade) {
   switch (grade) {
-    case Finding::Grade::kOk: return "ok";
-    case Finding::Grade::kNote: return "note";
-    case Finding::Grade::kProblem: return "PROBLEM";
+    case Finding::Grade::kOk:
+      return "ok";
+    case Finding::Grade::kNote:
+      return "note";
+    case Finding::Grade::kProblem:
+      return "PROBLEM";
   }
   return "";
 }
@@ -52,7 +55,8 @@ int RunDoctor(const DoctorOptions& options) {
 
 void AddDoctorCommand(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<DoctorOptions>();
-  CLI::App* command = app.add_subcommand("doctor", "Say what this machine has and what that allows");
+  CLI::App* command =
+      app.add_subcommand("doctor", "Say what this machine has and what that allows");
   command->add_option("directories", options->directories, "Folders to check for space")
       ->capture_default_str();
   command->add_flag("--json", options->json, "Print JSON");

@@ -1,12 +1,12 @@
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/episode_list.h"
 #include "droidflow/pipeline/process_episode.h"
+
+#include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -26,7 +26,8 @@ void PrintJson(const EpisodeList& list) {
   Json episodes = Json::array();
   for (const ListedEpisode& episode : list.episodes) {
     Json metric = nullptr;
-    if (episode.metric) metric = {{"type", ToString(*episode.metric)}, {"value", episode.metric_value}};
+    if (episode.metric)
+      metric = {{"type", ToString(*episode.metric)}, {"value", episode.metric_value}};
     episodes.push_back({{"uuid", episode.ref.uuid},
                         {"path", episode.ref.relative_path},
                         {"lab", episode.ref.lab},
@@ -45,7 +46,8 @@ void PrintJson(const EpisodeList& list) {
 }
 
 void PrintTable(const EpisodeList& list) {
-  std::vector<std::vector<std::string>> rows = {{"quality", "metric", "value", "cameras", "uuid", "path"}};
+  std::vector<std::vector<std::string>> rows = {
+      {"quality", "metric", "value", "cameras", "uuid", "path"}};
   for (const ListedEpisode& episode : list.episodes) {
     rows.push_back({episode.quality ? fmt::format("{:.3f}", *episode.quality) : "-",
                     episode.metric ? std::string(ToString(*episode.metric)) : "-",
@@ -80,14 +82,16 @@ int RunEpisodes(const EpisodesCommand& command) {
 
 void AddEpisodesCommand(CLI::App& app, int& exit_code) {
   auto command = std::make_shared<EpisodesCommand>();
-  CLI::App* sub = app.add_subcommand("episodes", "List episodes in the order of a run, with their scores");
+  CLI::App* sub =
+      app.add_subcommand("episodes", "List episodes in the order of a run, with their scores");
   using Group = OptionInfo::Group;
   command->flags.AddPositional(*sub, "limit", "LIMIT");
   command->flags.AddTo(*sub, {Group::kInput, Group::kSelection});
   sub->add_flag("--json", command->json, "Print JSON");
   sub->footer(
       "Example: all episodes of two labs\n"
-      "  droidflow episodes -1 --droid-root /data/droid_raw --annotations /data/annotations --labs IRIS,TRI\n"
+      "  droidflow episodes -1 --droid-root /data/droid_raw --annotations /data/annotations --labs "
+      "IRIS,TRI\n"
       "Exit status: 0 done, 2 usage, 10 no such input.");
   sub->callback([command, &exit_code] { exit_code = RunEpisodes(*command); });
 }

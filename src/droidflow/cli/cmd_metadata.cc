@@ -1,14 +1,14 @@
-#include <chrono>
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/run_report.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/pipeline/metadata_run.h"
+
+#include <chrono>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -30,7 +30,8 @@ struct MetadataCommand {
 void PrintPlan(const RunPlan& plan, const MetadataOptions& options, bool json) {
   if (json) {
     Json episodes = Json::array();
-    for (const ListedEpisode& episode : plan.list.episodes) episodes.push_back(episode.ref.relative_path);
+    for (const ListedEpisode& episode : plan.list.episodes)
+      episodes.push_back(episode.ref.relative_path);
     const Json document = {{"dry_run", true},
                            {"matching", plan.list.matching},
                            {"selected", plan.list.episodes.size()},
@@ -44,12 +45,13 @@ void PrintPlan(const RunPlan& plan, const MetadataOptions& options, bool json) {
     fmt::print("{}\n", document.dump(2));
     return;
   }
-  fmt::print("would process {} of {} matching episodes ({} done before, {} quarantined before) into {}\n",
-             plan.to_do,
-             plan.list.matching,
-             plan.already_done,
-             plan.quarantined,
-             options.out);
+  fmt::print(
+      "would process {} of {} matching episodes ({} done before, {} quarantined before) into {}\n",
+      plan.to_do,
+      plan.list.matching,
+      plan.already_done,
+      plan.quarantined,
+      options.out);
   for (const Error& error : plan.list.not_found) fmt::print("not found: {}\n", error.message);
 }
 
@@ -86,7 +88,8 @@ int RunCommand(const MetadataCommand& command) {
 void AddMetadataCommand(CLI::App& app, int& exit_code) {
   auto command = std::make_shared<MetadataCommand>();
   CLI::App* sub = app.add_subcommand(
-      "metadata", "Write tracks, poses, intrinsics and quality of many episodes; run again to go on");
+      "metadata",
+      "Write tracks, poses, intrinsics and quality of many episodes; run again to go on");
   command->flags.AddPositional(*sub, "limit", "LIMIT");
   command->flags.AddPositional(*sub, "workers", "WORKERS");
   using Group = OptionInfo::Group;

@@ -1,11 +1,11 @@
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/run_report.h"
 #include "droidflow/jobs/run_store.h"
+
+#include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -39,8 +39,8 @@ int RunStatus(const StatusOptions& options) {
   if (!records) return Report(records.error());
   const RunSummary summary = SummarizeRecords(*records);
   const auto is_shown = [&](const TaskRecord& record) {
-    return options.all || record.state == TaskState::kQuarantined || record.state == TaskState::kSkipped ||
-           record.state == TaskState::kRunning;
+    return options.all || record.state == TaskState::kQuarantined ||
+           record.state == TaskState::kSkipped || record.state == TaskState::kRunning;
   };
   if (options.json) {
     Json document = StoreJson(summary);
@@ -67,8 +67,10 @@ int RunStatus(const StatusOptions& options) {
 
 void AddStatusCommand(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<StatusOptions>();
-  CLI::App* command = app.add_subcommand("status", "Say how a run stands, also while it is going on");
-  command->add_option("RUN_DIR", options->run_dir, "The run's directory, {out}/.droidflow by default")
+  CLI::App* command =
+      app.add_subcommand("status", "Say how a run stands, also while it is going on");
+  command
+      ->add_option("RUN_DIR", options->run_dir, "The run's directory, {out}/.droidflow by default")
       ->required()
       ->type_name("");
   command->add_flag("--all", options->all, "List finished and waiting episodes too");

@@ -1,9 +1,9 @@
-#include <memory>
-#include <string>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/synth.h"
+
+#include <memory>
+#include <string>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -55,9 +55,10 @@ int RunSynth(const SynthCommand& command) {
 
 void AddSynthCommand(CLI::App& app, int& exit_code) {
   auto synth = std::make_shared<SynthCommand>();
-  CLI::App* command =
-      app.add_subcommand("synth", "Make raw episodes, annotations and calibration files to try things on");
-  command->add_option("DIR", synth->directory, "New folder: raw/, annotations/, conf/, episodes.txt")
+  CLI::App* command = app.add_subcommand(
+      "synth", "Make raw episodes, annotations and calibration files to try things on");
+  command
+      ->add_option("DIR", synth->directory, "New folder: raw/, annotations/, conf/, episodes.txt")
       ->required()
       ->type_name("");
   command->add_option("--episodes", synth->options.episodes, "Good episodes")
@@ -71,7 +72,8 @@ void AddSynthCommand(CLI::App& app, int& exit_code) {
   command->add_option("--seed", synth->options.seed, "The same seed gives the same episodes")
       ->type_name("S")
       ->capture_default_str();
-  command->add_flag("--faults", synth->options.faults,
+  command->add_flag("--faults",
+                    synth->options.faults,
                     "Add one of each kind of broken episode, and faults.json that lists them");
   command->add_flag("--json", synth->json, "Print what was made as JSON");
   command->add_flag("--dry-run", synth->dry_run, "Say what would be made and write nothing");

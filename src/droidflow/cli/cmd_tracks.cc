@@ -1,12 +1,12 @@
-#include <filesystem>
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/single_episode.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -64,7 +64,8 @@ int RunSingle(const SingleCommand& command) {
   return kExitDone;
 }
 
-void AddSingle(CLI::App& app, int& exit_code, Products products, const char* name, const char* what) {
+void AddSingle(
+    CLI::App& app, int& exit_code, Products products, const char* name, const char* what) {
   auto command = std::make_shared<SingleCommand>();
   command->products = products;
   CLI::App* sub = app.add_subcommand(name, what);
@@ -87,9 +88,15 @@ void AddSingle(CLI::App& app, int& exit_code, Products products, const char* nam
 }  // namespace
 
 void AddTracksCommands(CLI::App& app, int& exit_code) {
-  AddSingle(app, exit_code, Products::kTracks, "tracks",
+  AddSingle(app,
+            exit_code,
+            Products::kTracks,
+            "tracks",
             "Write tracks.npz, extrinsics.npz and quality.json of one episode");
-  AddSingle(app, exit_code, Products::kIntrinsics, "intrinsics",
+  AddSingle(app,
+            exit_code,
+            Products::kIntrinsics,
+            "intrinsics",
             "Write recordings/{serial}/intrinsics.json of one episode");
 }
 

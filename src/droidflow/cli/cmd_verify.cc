@@ -1,11 +1,11 @@
-#include <memory>
-#include <string>
-#include <vector>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/doctor.h"
 #include "droidflow/pipeline/verify.h"
+
+#include <memory>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -35,7 +35,8 @@ int RunVerify(const VerifyOptions& options) {
     const bool ok = episode.problems.empty();
     failed += ok ? 0 : 1;
     if (options.json) {
-      rows.push_back({{"path", episode.directory.string()}, {"ok", ok}, {"problems", episode.problems}});
+      rows.push_back(
+          {{"path", episode.directory.string()}, {"ok", ok}, {"problems", episode.problems}});
     } else if (!ok) {
       fmt::print("FAIL {}: {}\n", episode.directory.string(), fmt::join(episode.problems, "; "));
     } else if (!options.quiet) {

@@ -1,7 +1,7 @@
 #pragma once
 
-/// One function per command: it adds the command to the program, parses, calls the library, reports.
-/// `exit_code` is set by the command that ran (docs/running.md lists the codes).
+/// One function per command: it adds the command to the program, parses, calls the library,
+/// reports. `exit_code` is set by the command that ran (docs/running.md lists the codes).
 
 namespace CLI {
 class App;

@@ -1,10 +1,10 @@
-#include <algorithm>
-#include <string>
-#include <vector>
-
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/doctor.h"
+
+#include <algorithm>
+#include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -15,8 +15,9 @@ namespace {
 std::vector<std::string> ShieldNegativeNumbers(int argc, char** argv) {
   std::vector<std::string> arguments(argv + 1, argv + argc);
   for (std::string& argument : arguments) {
-    const bool negative = argument.size() > 1 && argument[0] == '-' &&
-                          (std::isdigit(static_cast<unsigned char>(argument[1])) != 0 || argument[1] == '.');
+    const bool negative =
+        argument.size() > 1 && argument[0] == '-' &&
+        (std::isdigit(static_cast<unsigned char>(argument[1])) != 0 || argument[1] == '.');
     if (negative) argument.insert(0, 1, ' ');
   }
   std::ranges::reverse(arguments);  // CLI11 takes a vector last argument first
@@ -27,8 +28,10 @@ std::vector<std::string> ShieldNegativeNumbers(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   CLI::App app{
-      "droidflow turns raw episodes of the DROID robot data set into training data: 3-D tracks of points\n"
-      "on the gripper's contact pads, their 2-D projections in every camera, camera poses and intrinsics.\n",
+      "droidflow turns raw episodes of the DROID robot data set into training data: 3-D tracks of "
+      "points\n"
+      "on the gripper's contact pads, their 2-D projections in every camera, camera poses and "
+      "intrinsics.\n",
       "droidflow"};
   app.set_version_flag("--version", droidflow::FormatVersion());
   app.require_subcommand(1);
@@ -36,7 +39,8 @@ int main(int argc, char** argv) {
   app.footer(
       "Example:\n"
       "  droidflow synth demo --episodes 6\n"
-      "  droidflow metadata -1 2 --droid-root demo/raw --annotations demo/annotations --out demo/out\n"
+      "  droidflow metadata -1 2 --droid-root demo/raw --annotations demo/annotations --out "
+      "demo/out\n"
       "Exit status: 0 done, 1 failed, 2 usage, 3 some episodes quarantined, 10 no such input,\n"
       "11 another process holds the run, 130 stopped by a signal.");
 

@@ -20,10 +20,14 @@ std::string FlagName(std::string key) {
 
 const char* GroupTitle(OptionInfo::Group group) {
   switch (group) {
-    case OptionInfo::Group::kInput: return "Input";
-    case OptionInfo::Group::kTrack: return "Numbers";
-    case OptionInfo::Group::kSelection: return "Which episodes";
-    case OptionInfo::Group::kRun: return "Run";
+    case OptionInfo::Group::kInput:
+      return "Input";
+    case OptionInfo::Group::kTrack:
+      return "Numbers";
+    case OptionInfo::Group::kSelection:
+      return "Which episodes";
+    case OptionInfo::Group::kRun:
+      return "Run";
   }
   return "";
 }
@@ -33,18 +37,19 @@ const char* GroupTitle(OptionInfo::Group group) {
 void OptionFlags::AddTo(CLI::App& command, std::initializer_list<OptionInfo::Group> groups) {
   for (const OptionInfo& info : ListOptions()) {
     if (std::find(groups.begin(), groups.end(), info.group) == groups.end()) continue;
-    CLI::Option* option =
-        info.value_name.empty()
-            ? command.add_flag(FlagName(info.key), switches_[info.key], info.help)
-            : command.add_option(FlagName(info.key), flags_[info.key], info.help)
-                  ->type_name(info.value_name);
+    CLI::Option* option = info.value_name.empty()
+                              ? command.add_flag(FlagName(info.key), switches_[info.key], info.help)
+                              : command.add_option(FlagName(info.key), flags_[info.key], info.help)
+                                    ->type_name(info.value_name);
     option->group(GroupTitle(info.group));
   }
   command.add_option("--config", config_, "YAML file with any of these options")->type_name("FILE");
   command.add_flag("--print-config", print_config_, "Print the options in force as YAML and stop");
 }
 
-void OptionFlags::AddPositional(CLI::App& command, const std::string& key, const std::string& name) {
+void OptionFlags::AddPositional(CLI::App& command,
+                                const std::string& key,
+                                const std::string& name) {
   command.add_option(name, positionals_[key], fmt::format("Same as {}", FlagName(key)))
       ->type_name("N");
 }

@@ -1,11 +1,11 @@
 #pragma once
 
+#include "droidflow/core/result.h"
+#include "droidflow/pipeline/options.h"
+
 #include <initializer_list>
 #include <map>
 #include <string>
-
-#include "droidflow/core/result.h"
-#include "droidflow/pipeline/options.h"
 
 namespace CLI {
 class App;

@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <array>
 #include <cstdio>
-
 #include <unistd.h>
 
 #include <fmt/format.h>
@@ -12,15 +11,20 @@ namespace droidflow {
 
 int ExitCodeOf(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kUsage: return kExitUsage;
-    case ErrorKind::kNotFound: return kExitNoInput;
-    case ErrorKind::kBusy: return kExitBusy;
-    case ErrorKind::kCancelled: return kExitCancelled;
+    case ErrorKind::kUsage:
+      return kExitUsage;
+    case ErrorKind::kNotFound:
+      return kExitNoInput;
+    case ErrorKind::kBusy:
+      return kExitBusy;
+    case ErrorKind::kCancelled:
+      return kExitCancelled;
     case ErrorKind::kInvalidData:
     case ErrorKind::kTransient:
     case ErrorKind::kUnsupported:
     case ErrorKind::kNoSpace:
-    case ErrorKind::kInternal: return kExitFailed;
+    case ErrorKind::kInternal:
+      return kExitFailed;
   }
   return kExitFailed;
 }
@@ -44,7 +48,8 @@ std::string FormatTable(const std::vector<std::vector<std::string>>& rows,
     std::string line;
     for (std::size_t i = 0; i < row.size(); ++i) {
       const bool right = std::ranges::find(right_aligned, i) != right_aligned.end();
-      line += right ? fmt::format("{:>{}}", row[i], widths[i]) : fmt::format("{:<{}}", row[i], widths[i]);
+      line += right ? fmt::format("{:>{}}", row[i], widths[i])
+                    : fmt::format("{:<{}}", row[i], widths[i]);
       if (i + 1 < row.size()) line += "  ";
     }
     line.erase(line.find_last_not_of(' ') + 1);

@@ -2,11 +2,11 @@
 
 /// What the user sees: errors on stderr, results on stdout.
 
+#include "droidflow/core/result.h"
+
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "droidflow/core/result.h"
 
 namespace droidflow {
 

@@ -1,10 +1,10 @@
 #include "droidflow/cli/run_report.h"
 
-#include <chrono>
-#include <vector>
-
 #include "droidflow/cli/output.h"
 #include "droidflow/jobs/progress.h"
+
+#include <chrono>
+#include <vector>
 
 #include <fmt/format.h>
 
@@ -60,7 +60,8 @@ std::string FormatStore(const RunSummary& summary) {
                                  store.pending + store.running);
   if (!summary.failures.empty()) {
     std::vector<std::vector<std::string>> rows = {{"quarantined as", "episodes"}};
-    for (const auto& [status, count] : summary.failures) rows.push_back({status, fmt::to_string(count)});
+    for (const auto& [status, count] : summary.failures)
+      rows.push_back({status, fmt::to_string(count)});
     text += "\n" + FormatTable(rows, {1});
     rows = {{"failed in stage", "episodes"}};
     for (const auto& [stage, count] : summary.failures_by_stage) {
@@ -71,8 +72,9 @@ std::string FormatStore(const RunSummary& summary) {
   if (!summary.stages.empty()) {
     std::vector<std::vector<std::string>> rows = {{"stage", "median ms", "p95 ms"}};
     for (const StageSummary& stage : summary.stages) {
-      rows.push_back(
-          {stage.name, fmt::format("{:.1f}", stage.median_ms), fmt::format("{:.1f}", stage.p95_ms)});
+      rows.push_back({stage.name,
+                      fmt::format("{:.1f}", stage.median_ms),
+                      fmt::format("{:.1f}", stage.p95_ms)});
     }
     text += "\n" + FormatTable(rows, {1, 2});
   }
@@ -89,11 +91,13 @@ std::string FormatSummary(const RunSummary& summary) {
       summary.quarantined,
       summary.already_done);
   if (summary.damaged > 0) {
-    text += fmt::format("{} had been finished but were damaged, and were done again\n", summary.damaged);
+    text += fmt::format("{} had been finished but were damaged, and were done again\n",
+                        summary.damaged);
   }
   text += FormatStore(summary);
   if (summary.store.quarantined > 0) {
-    text += fmt::format("\nmessages: {0}/errors.log, uuids: {0}/failed_episodes.txt\n", summary.run_dir);
+    text += fmt::format("\nmessages: {0}/errors.log, uuids: {0}/failed_episodes.txt\n",
+                        summary.run_dir);
   }
   return text;
 }

@@ -2,9 +2,9 @@
 
 /// A run's summary, for people and for programs.
 
-#include <string>
-
 #include "droidflow/pipeline/metadata_run.h"
+
+#include <string>
 
 #include <nlohmann/json.hpp>
 

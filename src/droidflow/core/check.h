@@ -1,7 +1,8 @@
 #pragma once
 
 /// DF_CHECK(condition, "text {}", values…): a promise between programmers, always on. A broken one
-/// prints where, what and the values, and aborts: in a worker that costs one attempt of one episode.
+/// prints where, what and the values, and aborts: in a worker that costs one attempt of one
+/// episode.
 
 #include <string_view>
 
@@ -16,8 +17,8 @@ namespace droidflow {
 
 }  // namespace droidflow
 
-#define DF_CHECK(condition, ...)                                                          \
-  do {                                                                                    \
-    if (!(condition)) [[unlikely]]                                                        \
+#define DF_CHECK(condition, ...)                                                               \
+  do {                                                                                         \
+    if (!(condition)) [[unlikely]]                                                             \
       ::droidflow::CheckFailed(#condition, __FILE__, __LINE__, ::fmt::format("" __VA_ARGS__)); \
   } while (false)

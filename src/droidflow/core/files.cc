@@ -191,6 +191,13 @@ Status WriteAll(int fd, std::span<const std::byte> bytes, std::string_view path)
   return {};
 }
 
+Status WriteFile(const fs::path& path, std::string_view text) {
+  DF_RETURN_IF_ERROR(MakeDirectories(ParentOf(path)));
+  const UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666));
+  if (!fd.valid()) return FailErrno(errno, fmt::format("cannot make {}", path.string()));
+  return WriteAll(fd.get(), std::as_bytes(std::span(text)), path.string());
+}
+
 Status WriteFileAtomically(const fs::path& path, std::string_view text) {
   static std::atomic<unsigned> counter{0};
   const fs::path parent = ParentOf(path);

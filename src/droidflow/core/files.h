@@ -2,6 +2,8 @@
 
 /// Files as droidflow writes and reads them: whole, and never half visible to others.
 
+#include "droidflow/core/result.h"
+
 #include <cstddef>
 #include <cstdint>
 #include <filesystem>
@@ -9,8 +11,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "droidflow/core/result.h"
 
 namespace droidflow {
 
@@ -32,8 +32,8 @@ class UniqueFd {
   int fd_ = -1;
 };
 
-/// Turns errno into an Error: ENOENT and ENOTDIR -> kNotFound, ENOSPC and EDQUOT -> kNoSpace (status
-/// "no_space"), EAGAIN, EIO, ESTALE and ENOMEM -> kTransient, everything else -> kInternal.
+/// Turns errno into an Error: ENOENT and ENOTDIR -> kNotFound, ENOSPC and EDQUOT -> kNoSpace
+/// (status "no_space"), EAGAIN, EIO, ESTALE and ENOMEM -> kTransient, everything else -> kInternal.
 ///
 /// @param action  what was tried, with the path last: "cannot open /data/x".
 [[nodiscard]] tl::unexpected<Error> FailErrno(int error_number, std::string_view action);
@@ -46,8 +46,13 @@ class UniqueFd {
 [[nodiscard]] Status WriteAll(int fd, std::span<const std::byte> bytes, std::string_view path);
 
 /// Writes a file that others see whole or not at all: temporary name in the same folder, fsync,
-/// rename over `path`, fsync of the folder. Parent folders are made. The temporary is removed on failure.
+/// rename over `path`, fsync of the folder. Parent folders are made. The temporary is removed on
+/// failure.
 [[nodiscard]] Status WriteFileAtomically(const std::filesystem::path& path, std::string_view text);
+
+/// Writes a file, and its parents, in a folder that nobody else looks at yet: in place and not
+/// flushed.
+[[nodiscard]] Status WriteFile(const std::filesystem::path& path, std::string_view text);
 
 /// Makes a folder and its parents.
 [[nodiscard]] Status MakeDirectories(const std::filesystem::path& path);
@@ -64,9 +69,9 @@ class UniqueFd {
 /// Puts a finished folder in its place in one step, so that a reader sees the old result or the new
 /// one and never a mixture.
 ///
-/// `ready` and `final_path` must be on one file system. An older folder at `final_path` is exchanged
-/// (RENAME_EXCHANGE; where the file system lacks it: old one renamed to `{ready}.old`, then the new one
-/// renamed in) and then removed. Parents of `final_path` are made and synced.
+/// `ready` and `final_path` must be on one file system. An older folder at `final_path` is
+/// exchanged (RENAME_EXCHANGE; where the file system lacks it: old one renamed to `{ready}.old`,
+/// then the new one renamed in) and then removed. Parents of `final_path` are made and synced.
 [[nodiscard]] Status PlaceDirectory(const std::filesystem::path& ready,
                                     const std::filesystem::path& final_path);
 

@@ -1,6 +1,7 @@
 #pragma once
 
-/// How droidflow reports failure: the world fails -> Result or Status, the programmer fails -> DF_CHECK.
+/// How droidflow reports failure: the world fails -> Result or Status, the programmer fails ->
+/// DF_CHECK.
 
 #include <string>
 #include <utility>
@@ -25,15 +26,24 @@ enum class ErrorKind {
 
 [[nodiscard]] constexpr const char* ToString(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kInvalidData: return "invalid data";
-    case ErrorKind::kNotFound: return "not found";
-    case ErrorKind::kUsage: return "usage";
-    case ErrorKind::kTransient: return "transient";
-    case ErrorKind::kUnsupported: return "unsupported";
-    case ErrorKind::kCancelled: return "cancelled";
-    case ErrorKind::kBusy: return "busy";
-    case ErrorKind::kNoSpace: return "no space";
-    case ErrorKind::kInternal: return "internal";
+    case ErrorKind::kInvalidData:
+      return "invalid data";
+    case ErrorKind::kNotFound:
+      return "not found";
+    case ErrorKind::kUsage:
+      return "usage";
+    case ErrorKind::kTransient:
+      return "transient";
+    case ErrorKind::kUnsupported:
+      return "unsupported";
+    case ErrorKind::kCancelled:
+      return "cancelled";
+    case ErrorKind::kBusy:
+      return "busy";
+    case ErrorKind::kNoSpace:
+      return "no space";
+    case ErrorKind::kInternal:
+      return "internal";
   }
   return "unknown";
 }
@@ -79,10 +89,10 @@ template <typename... Args>
 #define DF_CONCAT(a, b) DF_CONCAT_INNER(a, b)
 
 /// Returns the error of a Status or Result expression from the enclosing function.
-#define DF_RETURN_IF_ERROR(expression)                                     \
-  do {                                                                     \
-    if (auto df_status = (expression); !df_status)                         \
-      return ::tl::unexpected(std::move(df_status).error());               \
+#define DF_RETURN_IF_ERROR(expression)                       \
+  do {                                                       \
+    if (auto df_status = (expression); !df_status)           \
+      return ::tl::unexpected(std::move(df_status).error()); \
   } while (false)
 
 // A declaration cannot stand in parentheses.
@@ -91,9 +101,9 @@ template <typename... Args>
 /// `DF_ASSIGN_OR_RETURN(const Trajectory trajectory, ReadTrajectory(path));`
 #define DF_ASSIGN_OR_RETURN(declaration, expression) \
   DF_ASSIGN_OR_RETURN_INNER(DF_CONCAT(df_result_, __LINE__), declaration, expression)
-#define DF_ASSIGN_OR_RETURN_INNER(result, declaration, expression)        \
-  auto result = (expression);                                             \
-  if (!result) return ::tl::unexpected(std::move(result).error());        \
+#define DF_ASSIGN_OR_RETURN_INNER(result, declaration, expression) \
+  auto result = (expression);                                      \
+  if (!result) return ::tl::unexpected(std::move(result).error()); \
   declaration = *std::move(result)
 
 // NOLINTEND(bugprone-macro-parentheses)

@@ -2,9 +2,9 @@
 
 /// GoogleMock matchers for Result and Status. Test code only.
 
-#include <ostream>
-
 #include "droidflow/core/result.h"
+
+#include <ostream>
 
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>

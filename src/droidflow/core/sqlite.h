@@ -2,14 +2,14 @@
 
 /// SQLite behind a few calls, so that no other header of ours knows it.
 
+#include "droidflow/core/result.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
 #include <string_view>
-
-#include "droidflow/core/result.h"
 
 struct sqlite3;
 struct sqlite3_stmt;
@@ -54,8 +54,9 @@ class Statement {
   std::unique_ptr<sqlite3_stmt, Finalize> statement_;
 };
 
-/// One connection. SQLITE_FULL -> kNoSpace, SQLITE_BUSY -> kBusy, SQLITE_NOTADB and SQLITE_CORRUPT ->
-/// kInvalidData, SQLITE_CANTOPEN -> kNotFound, others -> kInternal; messages end with the file's path.
+/// One connection. SQLITE_FULL -> kNoSpace, SQLITE_BUSY -> kBusy, SQLITE_NOTADB and SQLITE_CORRUPT
+/// -> kInvalidData, SQLITE_CANTOPEN -> kNotFound, others -> kInternal; messages end with the file's
+/// path.
 class Database {
  public:
   enum class Mode { kReadWriteCreate, kReadOnly };

@@ -2,15 +2,15 @@
 
 /// What an episode is: its name, where it lies, and what its metadata file says.
 
+#include "droidflow/core/result.h"
+#include "droidflow/geometry/pose.h"
+
 #include <array>
 #include <cstdint>
 #include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "droidflow/core/result.h"
-#include "droidflow/geometry/pose.h"
 
 namespace droidflow {
 
@@ -34,8 +34,8 @@ struct EpisodeId {
 
 /// An episode on disk, before it is read.
 struct EpisodeRef {
-  std::string uuid;           ///< empty: the folder has no readable metadata_<uuid>.json
-  std::string lab;            ///< from the path
+  std::string uuid;  ///< empty: the folder has no readable metadata_<uuid>.json
+  std::string lab;   ///< from the path
   Outcome outcome = Outcome::kSuccess;
   std::string relative_path;  ///< "{lab}/{outcome}/{date}/{folder}", relative to the raw root
 
@@ -54,7 +54,8 @@ enum class CameraRole { kExternal1, kExternal2, kWrist };
 struct MetadataCamera {
   CameraRole role;
   std::string serial;
-  std::optional<PoseVector> extrinsics;  ///< absent: no 6-vector in the file. For the wrist: at step 0
+  std::optional<PoseVector>
+      extrinsics;  ///< absent: no 6-vector in the file. For the wrist: at step 0
 };
 
 /// metadata_<uuid>.json, without the person's name that it holds.

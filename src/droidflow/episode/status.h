@@ -1,7 +1,7 @@
 #pragma once
 
-/// Names under which an episode is quarantined or a warning stands in quality.json. They are part of
-/// the output format: docs/running.md lists what each means and what follows from it.
+/// Names under which an episode is quarantined or a warning stands in quality.json. They are part
+/// of the output format: docs/running.md lists what each means and what follows from it.
 
 namespace droidflow::status {
 

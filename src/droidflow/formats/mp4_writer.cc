@@ -2,6 +2,8 @@
 
 #include "droidflow/core/check.h"
 #include "droidflow/core/files.h"
+#include "droidflow/formats/checksum.h"
+#include "droidflow/formats/record_internal.h"
 
 #include <cerrno>
 #include <cmath>
@@ -19,41 +21,21 @@ constexpr std::uint32_t kTicksPerFrame = 1000;
 constexpr std::uint32_t kFixedOne = 1 << 16;
 constexpr std::uint32_t k72Dpi = 72 << 16;
 
-/// Big-endian records, field by field.
-class Record {
- public:
-  Record& U8(std::uint64_t value) { return Add(value, 1); }
-  Record& U16(std::uint64_t value) { return Add(value, 2); }
-  Record& U32(std::uint64_t value) { return Add(value, 4); }
-  Record& Text(std::string_view text) {
-    bytes_ += text;
-    return *this;
-  }
-  Record& Zeros(std::size_t count) {
-    bytes_.append(count, '\0');
-    return *this;
-  }
-  /// Unit matrix of the movie and track headers.
-  Record& Matrix() { return U32(kFixedOne).Zeros(12).U32(kFixedOne).Zeros(12).U32(1 << 30); }
-  [[nodiscard]] const std::string& bytes() const { return bytes_; }
+using Bytes = droidflow::Record<std::endian::big>;
 
- private:
-  Record& Add(std::uint64_t value, int size) {
-    for (int i = size - 1; i >= 0; --i) bytes_ += static_cast<char>(value >> (8 * i));
-    return *this;
-  }
-
-  std::string bytes_;
-};
+/// The transformation in movie and track headers: none.
+std::string UnitMatrix() {
+  return Bytes().U32(kFixedOne).Zeros(12).U32(kFixedOne).Zeros(12).U32(1 << 30).bytes();
+}
 
 std::string Box(std::string_view type, std::string_view content) {
-  return Record().U32(content.size() + 8).Text(type).Text(content).bytes();
+  return Bytes().U32(content.size() + 8).Text(type).Text(content).bytes();
 }
 
 std::string Chunk(std::string_view type, std::string_view content) {
   const std::string body = std::string(type).append(content);
-  const std::uint32_t crc = libdeflate_crc32(0, body.data(), body.size());
-  return Record().U32(content.size()).Text(body).U32(crc).bytes();
+  const std::uint32_t crc = Crc32(std::as_bytes(std::span(body)));
+  return Bytes().U32(content.size()).Text(body).U32(crc).bytes();
 }
 
 Result<std::string> EncodePng(const StillVideo& video) {
@@ -72,7 +54,7 @@ Result<std::string> EncodePng(const StillVideo& video) {
       compressor.get(), rows.data(), rows.size(), packed.data(), packed.size()));
   // 8 bits, gray, deflated, no filter method, not interlaced.
   const std::string header =
-      Record().U32(width).U32(video.height_px).U8(8).U8(0).U8(0).U8(0).U8(0).bytes();
+      Bytes().U32(width).U32(video.height_px).U8(8).U8(0).U8(0).U8(0).U8(0).bytes();
   return "\x89PNG\r\n\x1a\n" + Chunk("IHDR", header) + Chunk("IDAT", packed) + Chunk("IEND", "");
 }
 
@@ -82,9 +64,9 @@ std::string MovieBox(const StillVideo& video,
                      std::size_t png_size) {
   const auto num_frames = static_cast<std::uint64_t>(video.frame_count);
   const std::uint64_t duration = num_frames * kTicksPerFrame;
-  const auto full = [] { return Record().U32(0); };  // Version and flags.
+  const auto full = [] { return Bytes().U32(0); };  // Version and flags.
 
-  const std::string sample_entry = Record()
+  const std::string sample_entry = Bytes()
                                        .Zeros(6)
                                        .U16(1)  // Data in this file: the first data reference.
                                        .Zeros(16)
@@ -100,7 +82,7 @@ std::string MovieBox(const StillVideo& video,
                                        .U16(32 + 8)  // Gray, 8 bits.
                                        .U16(0xFFFF)  // No colour table.
                                        .bytes();
-  Record chunk_offsets = full().U32(num_frames);
+  Bytes chunk_offsets = full().U32(num_frames);
   for (std::uint64_t i = 0; i < num_frames; ++i) chunk_offsets.U32(png_byte);
   const std::string sample_table =
       Box("stbl",
@@ -112,8 +94,8 @@ std::string MovieBox(const StillVideo& video,
   constexpr std::uint32_t kSelfContained = 1;
   const std::string data_info = Box(
       "dinf",
-      Box("dref", full().U32(1).Text(Box("url ", Record().U32(kSelfContained).bytes())).bytes()));
-  const std::string video_header = Box("vmhd", Record().U32(1).Zeros(8).bytes());
+      Box("dref", full().U32(1).Text(Box("url ", Bytes().U32(kSelfContained).bytes())).bytes()));
+  const std::string video_header = Box("vmhd", Bytes().U32(1).Zeros(8).bytes());
   const std::string media = Box(
       "mdia",
       Box("mdhd", full().U32(0).U32(0).U32(timescale).U32(duration).U16(0x55C4).U16(0).bytes()) +
@@ -121,7 +103,7 @@ std::string MovieBox(const StillVideo& video,
           Box("minf", video_header + data_info + sample_table));
   constexpr std::uint32_t kEnabledInMovie = 3;
   const std::string track_header = Box("tkhd",
-                                       Record()
+                                       Bytes()
                                            .U32(kEnabledInMovie)
                                            .U32(0)
                                            .U32(0)
@@ -129,7 +111,7 @@ std::string MovieBox(const StillVideo& video,
                                            .U32(0)
                                            .U32(duration)
                                            .Zeros(16)
-                                           .Matrix()
+                                           .Text(UnitMatrix())
                                            .U32(static_cast<std::uint64_t>(video.width_px) << 16)
                                            .U32(static_cast<std::uint64_t>(video.height_px) << 16)
                                            .bytes());
@@ -142,7 +124,7 @@ std::string MovieBox(const StillVideo& video,
                                            .U32(kFixedOne)
                                            .U16(0x0100)
                                            .Zeros(10)
-                                           .Matrix()
+                                           .Text(UnitMatrix())
                                            .Zeros(24)
                                            .U32(2)  // The next track.
                                            .bytes());
@@ -163,7 +145,7 @@ Status WriteStillMp4(const std::filesystem::path& path, const StillVideo& video)
   DF_CHECK(video.fps >= 0.001 && video.fps <= 1e6, "{} Hz", video.fps);
 
   DF_ASSIGN_OR_RETURN(const std::string png, EncodePng(video));
-  const std::string file_type = Box("ftyp", Record().Text("qt  ").U32(0x200).Text("qt  ").bytes());
+  const std::string file_type = Box("ftyp", Bytes().Text("qt  ").U32(0x200).Text("qt  ").bytes());
   const std::size_t png_byte = file_type.size() + 8;
   const auto timescale = static_cast<std::uint32_t>(std::lround(video.fps * kTicksPerFrame));
   return WriteFileAtomically(

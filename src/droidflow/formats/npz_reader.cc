@@ -1,6 +1,7 @@
 #include "droidflow/formats/npz_reader.h"
 
 #include "droidflow/core/files.h"
+#include "droidflow/formats/checksum.h"
 #include "droidflow/formats/zip_internal.h"
 
 #include <algorithm>
@@ -288,7 +289,7 @@ Result<NpyArray> NpzReader::Read(std::string_view name) const {
     bytes = {inflated.get(), member.size_bytes};
     owner = inflated;
   }
-  const std::uint32_t crc32 = libdeflate_crc32(0, bytes.data(), bytes.size());
+  const std::uint32_t crc32 = Crc32(bytes);
   if (crc32 != member.crc32) {
     return Fail(ErrorKind::kInvalidData,
                 "byte {}: want CRC-32 {:08x}, have {:08x} in {}",

@@ -1,6 +1,8 @@
 #include "droidflow/formats/npz_writer.h"
 
 #include "droidflow/core/check.h"
+#include "droidflow/formats/checksum.h"
+#include "droidflow/formats/record_internal.h"
 #include "droidflow/formats/zip_internal.h"
 
 #include <algorithm>
@@ -11,8 +13,6 @@
 #include <unistd.h>
 #include <utility>
 
-#include <libdeflate.h>
-
 namespace droidflow {
 namespace {
 
@@ -20,7 +20,7 @@ constexpr std::size_t kAlignment_bytes = 64;
 constexpr std::size_t kBuffer_bytes = NpzWriter::kMaxReserve_bytes + kAlignment_bytes;
 // What is CRCed and written at a time from the caller's memory: still in the cache for the second
 // use.
-constexpr std::size_t kSlice_bytes = 256 * 1024;
+constexpr std::size_t kSlice_bytes = 256 << 10;
 constexpr std::size_t kCrcInLocalHeader = 14;
 
 constexpr std::uint16_t kVersionPlain = 20;
@@ -30,30 +30,7 @@ constexpr std::uint32_t kRegularFile0644 = 0100644U << 16;
 constexpr std::uint16_t kTime = 0;
 constexpr std::uint16_t kDate = 1 << 5 | 1;  // 1980-01-01, the first day that ZIP can tell.
 
-/// Little-endian records, field by field.
-class Record {
- public:
-  Record& U16(std::uint64_t value) { return Add(value, 2); }
-  Record& U32(std::uint64_t value) { return Add(value, 4); }
-  Record& U64(std::uint64_t value) { return Add(value, 8); }
-  Record& Text(std::string_view text) {
-    bytes_ += text;
-    return *this;
-  }
-  Record& Zeros(std::size_t count) {
-    bytes_.append(count, '\0');
-    return *this;
-  }
-  [[nodiscard]] const std::string& bytes() const { return bytes_; }
-
- private:
-  Record& Add(std::uint64_t value, int size) {
-    for (int i = 0; i < size; ++i) bytes_ += static_cast<char>(value >> (8 * i));
-    return *this;
-  }
-
-  std::string bytes_;
-};
+using Bytes = droidflow::Record<std::endian::little>;
 
 std::uint16_t FlagsFor(std::string_view file_name) {
   const bool is_ascii =
@@ -102,7 +79,7 @@ Status NpzWriter::BeginMember(std::string_view name,
                 .offset = Position(),
                 .size_bytes = npy_header.size() + data_bytes};
   const bool is_zip64 = member.size_bytes > limits_.max_plain_bytes;
-  Record extra;
+  Bytes extra;
   if (is_zip64) {
     extra.U16(zip::kExtraZip64).U16(16).U64(member.size_bytes).U64(member.size_bytes);
   }
@@ -113,7 +90,7 @@ Status NpzWriter::BeginMember(std::string_view name,
   extra.U16(zip::kExtraAlignment).U16(2 + padding).U16(kAlignment_bytes).Zeros(padding);
 
   const std::uint64_t size_field = is_zip64 ? zip::kSeeZip64 : member.size_bytes;
-  Record header;
+  Bytes header;
   header.U32(zip::kLocalHeader)
       .U16(is_zip64 ? kVersionZip64 : kVersionPlain)
       .U16(FlagsFor(member.file_name))
@@ -148,7 +125,7 @@ Status NpzWriter::EndMember() {
   is_open_ = false;
   member.crc32 = crc32_;
 
-  const std::string crc = Record().U32(crc32_).bytes();
+  const std::string crc = Bytes().U32(crc32_).bytes();
   const std::uint64_t offset = member.offset + kCrcInLocalHeader;
   if (offset >= flushed_) {
     std::memcpy(buffer_.get() + begin_ + (offset - flushed_), crc.data(), crc.size());
@@ -183,7 +160,7 @@ Status NpzWriter::AppendData(std::span<const std::byte> data) {
   DF_RETURN_IF_ERROR(Flush());
   while (!data.empty()) {
     const std::span<const std::byte> slice = data.first(std::min(data.size(), kSlice_bytes));
-    crc32_ = libdeflate_crc32(crc32_, slice.data(), slice.size());
+    crc32_ = Crc32(slice, crc32_);
     DF_RETURN_IF_ERROR(WriteAll(fd_.get(), slice, path_));
     flushed_ += slice.size();
     data = data.subspan(slice.size());
@@ -248,16 +225,16 @@ Status NpzWriter::Finish() {
   for (const Member& member : members_) {
     const bool is_large = member.size_bytes > limits_.max_plain_bytes;
     const bool is_far = member.offset > limits_.max_plain_bytes;
-    Record fields64;
+    Bytes fields64;
     if (is_large) fields64.U64(member.size_bytes).U64(member.size_bytes);
     if (is_far) fields64.U64(member.offset);
-    Record extra;
+    Bytes extra;
     if (is_large || is_far) {
       extra.U16(zip::kExtraZip64).U16(fields64.bytes().size()).Text(fields64.bytes());
     }
     const std::uint16_t version = is_large || is_far ? kVersionZip64 : kVersionPlain;
     const std::uint64_t size_field = is_large ? zip::kSeeZip64 : member.size_bytes;
-    Record header;
+    Bytes header;
     header.U32(zip::kCentralHeader)
         .U16(kMadeByUnix | version)
         .U16(version)
@@ -282,7 +259,7 @@ Status NpzWriter::Finish() {
   const bool has_many = members_.size() > limits_.max_plain_members;
   const bool is_large = directory_bytes > limits_.max_plain_bytes;
   const bool is_far = directory_offset > limits_.max_plain_bytes;
-  Record end;
+  Bytes end;
   if (has_many || is_large || is_far) {
     end.U32(zip::kEnd64)
         .U64(zip::kEnd64_bytes - 12)
@@ -329,7 +306,7 @@ Status NpzWriter::Put(std::span<const std::byte> bytes) {
 Status NpzWriter::Put(std::string_view bytes) { return Put(std::as_bytes(std::span(bytes))); }
 
 void NpzWriter::UpdateCrc() {
-  crc32_ = libdeflate_crc32(crc32_, buffer_.get() + crc_end_, end_ - crc_end_);
+  crc32_ = Crc32(std::span(buffer_.get() + crc_end_, end_ - crc_end_), crc32_);
   crc_end_ = end_;
 }
 

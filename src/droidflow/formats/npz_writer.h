@@ -43,7 +43,7 @@ class NpzWriter {
   };
 
   /// The most bytes that one Reserve() may ask for.
-  static constexpr std::size_t kMaxReserve_bytes = 256 * 1024;
+  static constexpr std::size_t kMaxReserve_bytes = 256 << 10;
 
   /// Makes the file, or empties it.
   [[nodiscard]] static Result<NpzWriter> Create(const std::filesystem::path& path, Limits limits);

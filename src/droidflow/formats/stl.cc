@@ -22,8 +22,8 @@ bool IsFinite(const std::array<float, 3>& point) {
 }
 
 Result<std::vector<StlTriangle>> ParseBinary(std::span<const std::byte> bytes,
-                                          std::size_t count,
-                                          std::string_view name) {
+                                             std::size_t count,
+                                             std::string_view name) {
   static_assert(std::endian::native == std::endian::little);
   std::vector<StlTriangle> triangles(count);
   for (std::size_t i = 0; i < count; ++i) {

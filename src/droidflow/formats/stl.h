@@ -27,7 +27,7 @@ struct StlTriangle {
 /// Invalid  a vertex that is not finite is refused; a normal is not looked at.
 /// @param name  what messages call it.
 [[nodiscard]] Result<std::vector<StlTriangle>> ParseStl(std::span<const std::byte> bytes,
-                                                     std::string_view name);
+                                                        std::string_view name);
 
 /// Reads an STL file.
 [[nodiscard]] Result<std::vector<StlTriangle>> ReadStl(const std::filesystem::path& path);

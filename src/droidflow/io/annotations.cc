@@ -82,13 +82,15 @@ Result<object> ParseEntry(simdjson::dom::parser& parser,
   return entry;
 }
 
+bool HasCamera(const EpisodeCalibration& calibration, std::string_view serial) {
+  return std::any_of(calibration.cameras.begin(),
+                     calibration.cameras.end(),
+                     [serial](const auto& camera) { return camera.serial == serial; });
+}
+
 void AddCameras(const object& entry, std::string_view file, EpisodeCalibration& calibration) {
   for (const auto [serial, value] : entry) {
-    if (!IsSerial(serial)) continue;
-    const bool is_known = std::any_of(calibration.cameras.begin(),
-                                      calibration.cameras.end(),
-                                      [&](const auto& camera) { return camera.serial == serial; });
-    if (is_known) continue;
+    if (!IsSerial(serial) || HasCamera(calibration, serial)) continue;
     const auto pose = NumbersOf<std::tuple_size_v<PoseVector>>(value);
     if (!pose) {
       calibration.warnings.push_back(
@@ -112,18 +114,15 @@ void AddCameras(const object& entry, std::string_view file, EpisodeCalibration& 
 
 CalibrationSummary Summarize(const EpisodeCalibration& calibration) {
   CalibrationSummary summary;
-  std::array<double, kNumRankedMetrics> sums{};
   for (const CameraCalibration& camera : calibration.cameras) {
     ++summary.cameras;
     const auto type = static_cast<std::size_t>(camera.metric_type);
     if (type >= kNumRankedMetrics || !camera.metric_value) continue;
     CalibrationSummary::Metric& metric = summary.metrics[type];
     if (metric.cameras == 0 || IsBetter(camera.metric_type, *camera.metric_value, metric.best)) {
-      metric.best = static_cast<float>(*camera.metric_value);
+      metric.best = *camera.metric_value;
     }
     ++metric.cameras;
-    sums[type] += *camera.metric_value;
-    metric.mean = static_cast<float>(sums[type] / metric.cameras);
   }
   return summary;
 }
@@ -363,6 +362,18 @@ Result<std::optional<std::string>> Annotations::PathOf(std::string_view uuid) co
                 state_->paths.episode_paths->string());
   }
   return std::string(path);
+}
+
+Result<std::map<std::string, std::string>> Annotations::UuidsOfPaths(
+    const std::set<std::string>& paths) const {
+  std::map<std::string, std::string> uuids;
+  if (paths.empty() || !state_->episode_paths) return uuids;
+  for (std::size_t i = 0; i < state_->episode_paths->size(); ++i) {
+    const std::string_view uuid = state_->episode_paths->Key(i);
+    DF_ASSIGN_OR_RETURN(const std::optional<std::string> path, PathOf(uuid));
+    if (path && paths.contains(*path)) uuids.emplace(*path, uuid);
+  }
+  return uuids;
 }
 
 const std::vector<CalibrationSummary>& Annotations::Summaries() const { return state_->summaries; }

@@ -10,6 +10,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -60,9 +61,8 @@ struct EpisodeCalibration {
 /// One episode's calibrations in few bytes, to rank all episodes by.
 struct CalibrationSummary {
   struct Metric {
-    float best = 0;
-    float mean = 0;
-    std::uint8_t cameras = 0;  ///< how many have a value of this type; 0: best and mean say nothing
+    double best = 0;
+    std::uint8_t cameras = 0;  ///< how many have a value of this type; 0: `best` says nothing
   };
   std::string_view uuid;  ///< valid as long as the Annotations
   std::uint8_t cameras = 0;
@@ -95,6 +95,12 @@ class Annotations {
 
   /// "{lab}/{outcome}/{date}/{folder}", as published.
   [[nodiscard]] Result<std::optional<std::string>> PathOf(std::string_view uuid) const;
+
+  /// The uuids of episodes by their published paths, for folders that do not say theirs. Reads
+  /// every entry of episode_id_to_path.json.
+  /// @return path -> uuid of those of `paths` that are known.
+  [[nodiscard]] Result<std::map<std::string, std::string>> UuidsOfPaths(
+      const std::set<std::string>& paths) const;
 
   /// Every episode with a calibrated camera, sorted by uuid.
   [[nodiscard]] const std::vector<CalibrationSummary>& Summaries() const;

@@ -7,9 +7,12 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <chrono>
+#include <iterator>
 #include <optional>
 #include <system_error>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -54,20 +57,36 @@ Result<EpisodeRef> RefOfFolder(const fs::path& root, const std::string& relative
   return ref;
 }
 
-Status ScanDate(const fs::path& root, const std::string& date, std::vector<EpisodeRef>& refs) {
+Result<std::vector<EpisodeRef>> ScanDate(const fs::path& root, const std::string& date) {
+  std::vector<EpisodeRef> refs;
   // Whether a date's folder is one is asked once, with a name that is always valid.
-  if (!EpisodeRefFromPath(date + "/x")) return {};
+  if (!EpisodeRefFromPath(date + "/x")) return refs;
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> folders, FoldersIn(root / date));
   for (const std::string& folder : folders) {
     DF_ASSIGN_OR_RETURN(EpisodeRef ref, RefOfFolder(root, date + "/" + folder));
     refs.push_back(std::move(ref));
   }
-  return {};
+  return refs;
 }
 
 bool IsFolder(const fs::path& path) {
   std::error_code ignored;
   return fs::is_directory(path, ignored);
+}
+
+// Every "{lab}/{outcome}/{date}" below a root.
+Result<std::vector<std::string>> DateFolders(const fs::path& root) {
+  std::vector<std::string> found;
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> labs, FoldersIn(root));
+  for (const std::string& lab : labs) {
+    for (const Outcome outcome : {Outcome::kFailure, Outcome::kSuccess}) {
+      const std::string parent = fmt::format("{}/{}", lab, ToString(outcome));
+      if (!IsFolder(root / parent)) continue;
+      DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates, FoldersIn(root / parent));
+      for (const std::string& date : dates) found.push_back(parent + "/" + date);
+    }
+  }
+  return found;
 }
 
 std::optional<std::chrono::year_month_day> DateOf(const EpisodeId& id) {
@@ -130,17 +149,25 @@ Result<std::optional<EpisodeRef>> FindByMetadata(const fs::path& root,
 
 Result<std::vector<EpisodeRef>> ScanRawTree(const fs::path& root) {
   if (!IsFolder(root)) return Fail(ErrorKind::kNotFound, "no such folder: {}", root.string());
-  std::vector<EpisodeRef> refs;
-  DF_ASSIGN_OR_RETURN(const std::vector<std::string> labs, FoldersIn(root));
-  for (const std::string& lab : labs) {
-    for (const Outcome outcome : {Outcome::kFailure, Outcome::kSuccess}) {
-      const std::string parent = fmt::format("{}/{}", lab, ToString(outcome));
-      if (!IsFolder(root / parent)) continue;
-      DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates, FoldersIn(root / parent));
-      for (const std::string& date : dates) {
-        DF_RETURN_IF_ERROR(ScanDate(root, parent + "/" + date, refs));
-      }
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates, DateFolders(root));
+  // Listing waits for the kernel, or for a network: two at a time at least.
+  std::vector<Result<std::vector<EpisodeRef>>> scanned(dates.size());
+  std::atomic<std::size_t> next{0};
+  const auto scan = [&] {
+    for (std::size_t i = next++; i < dates.size(); i = next++)
+      scanned[i] = ScanDate(root, dates[i]);
+  };
+  {
+    std::vector<std::jthread> others;
+    for (unsigned i = 1; i < std::max(2U, std::thread::hardware_concurrency()); ++i) {
+      others.emplace_back(scan);
     }
+    scan();
+  }
+  std::vector<EpisodeRef> refs;
+  for (Result<std::vector<EpisodeRef>>& of_date : scanned) {
+    if (!of_date) return tl::unexpected(std::move(of_date).error());
+    std::move(of_date->begin(), of_date->end(), std::back_inserter(refs));
   }
   std::sort(refs.begin(), refs.end(), [](const EpisodeRef& a, const EpisodeRef& b) {
     return a.relative_path < b.relative_path;

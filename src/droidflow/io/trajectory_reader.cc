@@ -81,32 +81,60 @@ struct OpenDataset {
   std::vector<hsize_t> shape;
 };
 
-// Whether a dataset lies in the file as its recorder wrote it: one row per chunk, not compressed.
-bool IsOneRowPerChunk(const OpenDataset& dataset) {
+std::size_t ValueBytes(const OpenDataset& dataset) {
+  const Hdf5Handle type(H5Dget_type(dataset.handle.get()), H5Tclose);
+  return H5Tget_size(type.get());
+}
+
+// How a dataset lies in the file.
+struct Storage {
+  std::vector<hsize_t> chunk;  // empty: not in chunks
+  bool is_filtered = false;
+};
+
+Storage StorageOf(const OpenDataset& dataset) {
   const Hdf5Handle creation(H5Dget_create_plist(dataset.handle.get()), H5Pclose);
-  if (H5Pget_layout(creation.get()) != H5D_CHUNKED || H5Pget_nfilters(creation.get()) != 0) {
-    return false;
-  }
-  std::vector<hsize_t> chunk(dataset.shape.size());
-  const int rank = H5Pget_chunk(creation.get(), static_cast<int>(chunk.size()), chunk.data());
-  return rank == static_cast<int>(chunk.size()) && chunk[0] == 1 &&
-         std::equal(chunk.begin() + 1, chunk.end(), dataset.shape.begin() + 1);
+  if (H5Pget_layout(creation.get()) != H5D_CHUNKED) return {};
+  Storage storage{.chunk = std::vector<hsize_t>(dataset.shape.size()),
+                  .is_filtered = H5Pget_nfilters(creation.get()) != 0};
+  H5Pget_chunk(creation.get(), static_cast<int>(storage.chunk.size()), storage.chunk.data());
+  return storage;
+}
+
+// As the recorder writes it: one row per chunk, not compressed.
+bool IsOneRowPerChunk(const OpenDataset& dataset, const Storage& storage) {
+  return !storage.is_filtered && !storage.chunk.empty() && storage.chunk[0] == 1 &&
+         std::equal(storage.chunk.begin() + 1, storage.chunk.end(), dataset.shape.begin() + 1);
+}
+
+// Whether the size that the file gives for a chunk is that of its values. HDF5 believes the size
+// when it makes room and the shape when it copies, and reads beyond its own buffer if they
+// disagree.
+bool HasSoundChunks(const OpenDataset& dataset, const Storage& storage) {
+  if (storage.chunk.empty() || storage.is_filtered) return true;
+  hsize_t want_bytes = ValueBytes(dataset);
+  for (const hsize_t extent : storage.chunk) want_bytes *= extent;
+  const std::vector<hsize_t> first(storage.chunk.size(), 0);
+  hsize_t chunk_bytes = 0;
+  return H5Dget_chunk_storage_size(dataset.handle.get(), first.data(), &chunk_bytes) >= 0 &&
+         chunk_bytes == want_bytes;
 }
 
 // The first `rows` rows straight from their chunks, then converted together: a third of the time of
-// H5Dread, which sets up selections for each chunk. False: the chunks are not all there, or
-// damaged.
+// H5Dread, which sets up selections for each chunk.
+//
+// stored_bytes: what all chunks of the dataset have together.
 template <typename T>
-bool ReadRowChunks(const OpenDataset& dataset, std::span<T> values, hsize_t rows) {
+bool ReadRowChunks(const OpenDataset& dataset,
+                   std::span<T> values,
+                   hsize_t rows,
+                   hsize_t stored_bytes) {
   const Hdf5Handle type(H5Dget_type(dataset.handle.get()), H5Tclose);
   const std::size_t value_bytes = H5Tget_size(type.get());
   const std::size_t row_bytes = values.size() / rows * value_bytes;
   // H5Dread_chunk writes as many bytes as the file says that the chunk has, which damage can make
   // any number. No chunk has more than all of them together: that much room is behind each row's
-  // place.
-  const hsize_t stored_bytes = H5Dget_storage_size(dataset.handle.get());
-  if (stored_bytes != dataset.shape[0] * row_bytes) return false;
-  // H5Tconvert works in place: room for the wider of the two types.
+  // place. H5Tconvert works in place: room for the wider of the two types, too.
   std::vector<std::byte> buffer(values.size() * std::max(value_bytes, sizeof(T)) + stored_bytes);
   std::vector<hsize_t> offset(dataset.shape.size(), 0);
   std::uint32_t filter_mask = 0;
@@ -176,8 +204,27 @@ class TrajectoryFile {
     hsize_t size = rows;
     for (std::size_t i = 1; i < dataset.shape.size(); ++i) size *= dataset.shape[i];
     std::vector<T> values(size);
-    if (IsOneRowPerChunk(dataset) && ReadRowChunks<T>(dataset, values, rows)) return values;
-    if (!ReadSelection<T>(dataset, values, rows)) return Unreadable(name);
+    const Storage storage = StorageOf(dataset);
+    if (IsOneRowPerChunk(dataset, storage)) {
+      const hsize_t stored_bytes = H5Dget_storage_size(dataset.handle.get());
+      const hsize_t row_bytes = size / rows * ValueBytes(dataset);
+      // Rows that were never written would read as zeros, and zeros as a robot's pose.
+      if (stored_bytes != dataset.shape[0] * row_bytes) {
+        return FailAs(status::kBadTrajectory,
+                      ErrorKind::kInvalidData,
+                      "dataset {}: want {} rows of {} bytes, have {} bytes: {}",
+                      name,
+                      dataset.shape[0],
+                      row_bytes,
+                      stored_bytes,
+                      path_);
+      }
+      if (!ReadRowChunks<T>(dataset, values, rows, stored_bytes)) return Unreadable(name);
+      return values;
+    }
+    if (!HasSoundChunks(dataset, storage) || !ReadSelection<T>(dataset, values, rows)) {
+      return Unreadable(name);
+    }
     return values;
   }
 

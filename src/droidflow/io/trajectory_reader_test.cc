@@ -271,6 +271,17 @@ TEST(ReadTrajectory, RefusesNoStepsAndMoreThanAnyoneRecords) {
   EXPECT_THAT(ReadTrajectory(resized("0")), FailsAs("empty", HasSubstr("T = 0")));
 }
 
+TEST(ReadTrajectory, RefusesRowsThatWereNeverWritten) {
+  const TemporaryDirectory directory;
+  const auto path = WriteSmall(directory, SmallRecord(5));
+  EditWithH5py(path,
+               "f[\"observation/robot_state/cartesian_position\"].resize((6, 6))\n"
+               " f[\"observation/robot_state/gripper_position\"].resize((6,))");
+  EXPECT_THAT(
+      ReadTrajectory(path),
+      FailsAs("bad_trajectory", AllOf(HasSubstr("6 rows of 48 bytes"), HasSubstr("240 bytes"))));
+}
+
 TEST(ReadTrajectory, RefusesValuesNoRobotHasAndSaysWhere) {
   const TemporaryDirectory directory;
   TrajectoryRecord record = SmallRecord(5);

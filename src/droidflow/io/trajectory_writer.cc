@@ -134,6 +134,7 @@ class ImageWriter {
     const Hdf5Handle creation(H5Pcreate(H5P_DATASET_CREATE), H5Pclose);
     H5Pset_chunk(creation.get(), rank, chunk.data());
     H5Pset_fill_time(creation.get(), H5D_FILL_TIME_ALLOC);
+    H5Pset_obj_track_times(creation.get(), false);  // the same record gives the same bytes
     const Hdf5Handle dataset(H5Dcreate2(file_.get(),
                                         name.c_str(),
                                         type,

@@ -1,19 +1,18 @@
 #include "droidflow/pipeline/doctor.h"
 
+#include "droidflow/core/files.h"
+#include "droidflow/pipeline/build_info.h"
+
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstdlib>
 #include <fstream>
 #include <optional>
-#include <sstream>
-
 #include <sched.h>
+#include <sstream>
 #include <sys/statfs.h>
 #include <unistd.h>
-
-#include "droidflow/core/files.h"
-#include "droidflow/pipeline/build_info.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -99,14 +98,22 @@ Finding Memory() {
 
 std::string FileSystemName(std::int64_t type) {
   switch (type) {
-    case 0x01021994: return "tmpfs";
-    case 0xEF53: return "ext4";
-    case 0x58465342: return "xfs";
-    case 0x9123683E: return "btrfs";
-    case 0x6969: return "nfs";
-    case 0x0BD00BD0: return "lustre";
-    case 0x794C7630: return "overlayfs";
-    default: return fmt::format("type {:#x}", type);
+    case 0x01021994:
+      return "tmpfs";
+    case 0xEF53:
+      return "ext4";
+    case 0x58465342:
+      return "xfs";
+    case 0x9123683E:
+      return "btrfs";
+    case 0x6969:
+      return "nfs";
+    case 0x0BD00BD0:
+      return "lustre";
+    case 0x794C7630:
+      return "overlayfs";
+    default:
+      return fmt::format("type {:#x}", type);
   }
 }
 
@@ -122,14 +129,15 @@ Finding Disk(const fs::path& directory) {
   constexpr double kEpisodeBytes = 45e6;  // 300 steps, 960 points, a path of 2.5 m, three cameras
   const auto episodes = static_cast<std::int64_t>(static_cast<double>(*free_bytes) / kEpisodeBytes);
   const Grade grade = !writable || episodes < 10 ? Grade::kProblem : Grade::kOk;
-  return {"disk",
-          grade,
-          fmt::format("{}: {:.1f} GB free, {}, {}",
-                      directory.string(),
-                      static_cast<double>(*free_bytes) / kGiga,
-                      FileSystemName(info.f_type),
-                      writable ? "writable" : "not writable"),
-          writable ? fmt::format("room for about {} episodes' metadata", episodes) : "no output here"};
+  return {
+      "disk",
+      grade,
+      fmt::format("{}: {:.1f} GB free, {}, {}",
+                  directory.string(),
+                  static_cast<double>(*free_bytes) / kGiga,
+                  FileSystemName(info.f_type),
+                  writable ? "writable" : "not writable"),
+      writable ? fmt::format("room for about {} episodes' metadata", episodes) : "no output here"};
 }
 
 Finding Gpus() {
@@ -138,7 +146,8 @@ Finding Gpus() {
   for (const auto& entry : fs::directory_iterator("/proc/driver/nvidia/gpus", ignored)) {
     models.push_back(ProcValue(entry.path() / "information", "Model"));
   }
-  if (models.empty()) return {"gpu", Grade::kNote, "none found", "everything here runs without one"};
+  if (models.empty())
+    return {"gpu", Grade::kNote, "none found", "everything here runs without one"};
   return {"gpu",
           Grade::kNote,
           fmt::format("{}", fmt::join(models, ", ")),
@@ -188,7 +197,8 @@ std::string FormatVersion() {
   std::string sanitizers = build_info::kSanitizers;
   if (!sanitizers.empty()) sanitizers = ", sanitizers: " + sanitizers;
   return fmt::format(
-      "droidflow {}\nbuild: {}, {}{}\nprocessor: {}\noptional parts: CUDA no, ZED SDK no\nlibraries: {}",
+      "droidflow {}\nbuild: {}, {}{}\nprocessor: {}\noptional parts: CUDA no, ZED SDK "
+      "no\nlibraries: {}",
       build_info::kVersion,
       build_info::kBuildType,
       build_info::kCompiler,
@@ -209,8 +219,7 @@ int UsableCores() {
 std::vector<Finding> ExamineMachine(const std::vector<fs::path>& directories) {
   std::vector<Finding> findings = {Cores(), Memory()};
   for (const fs::path& directory : directories) findings.push_back(Disk(directory));
-  findings.push_back(
-      {"libraries", Grade::kOk, build_info::kLibraries, ""});
+  findings.push_back({"libraries", Grade::kOk, build_info::kLibraries, ""});
   findings.push_back(Gpus());
   findings.push_back(ZedSdk());
   findings.push_back(Codecs());

@@ -1,21 +1,22 @@
 #include "droidflow/pipeline/episode_camera.h"
 
-#include <algorithm>
-#include <cmath>
-#include <map>
-
 #include "droidflow/episode/status.h"
 #include "droidflow/formats/mp4_header.h"
 #include "droidflow/io/camera_intrinsics.h"
 #include "droidflow/io/recordings.h"
 #include "droidflow/tracks/camera_poses.h"
 
+#include <algorithm>
+#include <cmath>
+#include <map>
+
 #include <fmt/format.h>
 
 namespace droidflow {
 namespace {
 
-/// The wrist camera's pose in metadata and in trajectory.h5 may differ by this much, per matrix entry.
+/// The wrist camera's pose in metadata and in trajectory.h5 may differ by this much, per matrix
+/// entry.
 constexpr double kWristTolerance = 1e-6;
 
 constexpr int kHandCameraType = 0;
@@ -96,16 +97,18 @@ void PlaceWrist(const CameraInputs& inputs, EpisodeCamera& camera, std::vector<W
   if (!camera.pose || recorded == nullptr) return;
   double worst = 0;
   for (const PoseVector& left_ee : recorded->left_ee) {
-    const Eigen::Matrix4d difference = TransformFromPoseVector(left_ee).matrix() - camera.pose->matrix();
+    const Eigen::Matrix4d difference =
+        TransformFromPoseVector(left_ee).matrix() - camera.pose->matrix();
     worst = std::max(worst, difference.cwiseAbs().maxCoeff());
   }
   if (worst > kWristTolerance) {
     Warn(warnings,
          status::kWristCalibration,
-         fmt::format("camera {}: its pose in the hand differs between {} and trajectory.h5 by up to {:.3g}",
-                     camera.serial,
-                     camera.extrinsics_source,
-                     worst));
+         fmt::format(
+             "camera {}: its pose in the hand differs between {} and trajectory.h5 by up to {:.3g}",
+             camera.serial,
+             camera.extrinsics_source,
+             worst));
   }
 }
 
@@ -117,17 +120,21 @@ std::optional<Mp4Header> ReadRecording(const std::map<std::string, CameraRecordi
   if (recordings.empty()) return std::nullopt;  // said once for the episode
   const auto found = recordings.find(camera.serial);
   if (found == recordings.end()) {
-    Warn(warnings, status::kRecordingMissing, fmt::format("camera {}: no recording", camera.serial));
+    Warn(
+        warnings, status::kRecordingMissing, fmt::format("camera {}: no recording", camera.serial));
     return std::nullopt;
   }
   std::optional<Mp4Header> header;
   for (const RecordingFile& file : found->second.files) {
     const std::string name = file.path.filename().string();
     if (file.size_bytes == 0) {
-      Warn(warnings, status::kRecordingBroken, fmt::format("camera {}: zero bytes: {}", camera.serial, name));
+      Warn(warnings,
+           status::kRecordingBroken,
+           fmt::format("camera {}: zero bytes: {}", camera.serial, name));
       continue;
     }
-    const bool is_mp4 = file.kind == RecordingKind::kMonoMp4 || file.kind == RecordingKind::kStereoMp4;
+    const bool is_mp4 =
+        file.kind == RecordingKind::kMonoMp4 || file.kind == RecordingKind::kStereoMp4;
     if (!is_mp4 || header) continue;
     Result<Mp4Header> read = ReadMp4Header(file.path);
     if (!read) {
@@ -145,7 +152,8 @@ std::optional<Mp4Header> ReadRecording(const std::map<std::string, CameraRecordi
   if (header->frame_count != steps && header->frame_count != steps - 1) {
     Warn(warnings,
          status::kFrameCount,
-         fmt::format("camera {}: {} frames for {} steps", camera.serial, header->frame_count, steps));
+         fmt::format(
+             "camera {}: {} frames for {} steps", camera.serial, header->frame_count, steps));
   }
   return header;
 }
@@ -172,7 +180,8 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
     // Externals in the order of the entry; those it does not have stay where they are, behind.
     const auto place_in_entry = [&](const EpisodeCamera& camera) {
       std::size_t place = 0;
-      while (place < calibration->cameras.size() && calibration->cameras[place].serial != camera.serial) {
+      while (place < calibration->cameras.size() &&
+             calibration->cameras[place].serial != camera.serial) {
         ++place;
       }
       return place;
@@ -198,17 +207,20 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
       PlaceExternal(inputs, calibration, camera);
     }
     if (!camera.pose) {
-      Warn(warnings, status::kNoExtrinsics, fmt::format("camera {}: its pose is not known", camera.serial));
+      Warn(warnings,
+           status::kNoExtrinsics,
+           fmt::format("camera {}: its pose is not known", camera.serial));
     }
     const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
     if (recorded != nullptr) camera.capture_ms = recorded->estimated_capture_ms;
-    const std::optional<Mp4Header> recording =
-        ReadRecording(recordings, static_cast<std::int64_t>(inputs.trajectory.size()), camera, warnings);
+    const std::optional<Mp4Header> recording = ReadRecording(
+        recordings, static_cast<std::int64_t>(inputs.trajectory.size()), camera, warnings);
     const auto conf_entry = inputs.conf.find(camera.serial);
     const ZedCalibration* conf = conf_entry == inputs.conf.end() ? nullptr : &conf_entry->second;
 
     IntrinsicsSources sources;
-    if (const auto found = annotated_intrinsics.find(camera.serial); found != annotated_intrinsics.end()) {
+    if (const auto found = annotated_intrinsics.find(camera.serial);
+        found != annotated_intrinsics.end()) {
       sources.annotated = found->second;
     }
     if (recorded != nullptr) sources.trajectory = recorded->intrinsics;
@@ -216,7 +228,8 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
     if (recording) sources.recording = ImageSize{recording->width_px, recording->height_px};
     Result<ChosenIntrinsics> chosen = ChooseIntrinsics(sources);
     if (!chosen) {
-      if (chosen.error().kind != ErrorKind::kNotFound) return tl::unexpected(std::move(chosen).error());
+      if (chosen.error().kind != ErrorKind::kNotFound)
+        return tl::unexpected(std::move(chosen).error());
       Warn(warnings,
            status::kNoIntrinsics,
            fmt::format("camera {}: {}", camera.serial, chosen.error().message));
@@ -225,8 +238,7 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
     camera.intrinsics = chosen->intrinsics;
     camera.intrinsics_source = chosen->source;
     camera.approximate_intrinsics = chosen->approximate;
-    const Baseline baseline =
-        ChooseBaseline(conf, recorded, camera.role, chosen->intrinsics);
+    const Baseline baseline = ChooseBaseline(conf, recorded, camera.role, chosen->intrinsics);
     camera.baseline_m = baseline.baseline_m;
     camera.baseline_source = baseline.source;
   }

@@ -2,13 +2,6 @@
 
 /// One camera of an episode with everything that is known of it, and where that was known from.
 
-#include <cstdint>
-#include <filesystem>
-#include <map>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "droidflow/core/result.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/episode/trajectory.h"
@@ -16,6 +9,13 @@
 #include "droidflow/geometry/projection.h"
 #include "droidflow/io/annotations.h"
 #include "droidflow/io/calibration_reader.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace droidflow {
 
@@ -41,7 +41,7 @@ struct EpisodeCamera {
 
   std::optional<CalibrationMetric> metric;
   std::optional<std::int64_t> recording_frames;  ///< by the recording's header
-  std::vector<std::int64_t> capture_ms;          ///< [T] Unix ms at which images were taken, or empty
+  std::vector<std::int64_t> capture_ms;  ///< [T] Unix ms at which images were taken, or empty
 
   [[nodiscard]] bool is_wrist() const { return role == CameraRole::kWrist; }
   [[nodiscard]] bool has_tracks_2d() const { return pose.has_value() && intrinsics.has_value(); }
@@ -62,9 +62,9 @@ struct CameraInputs {
 /// The cameras of an episode: externals in the order of the annotation entry (else ext1, ext2), the
 /// wrist's last.
 ///
-/// Roles and serials come from the metadata; camera_serials.json and the types in trajectory.h5 fill
-/// gaps, in this order. What is missing or does not fit becomes a warning; an error is only a file
-/// system or an annotation file that cannot be read any more.
+/// Roles and serials come from the metadata; camera_serials.json and the types in trajectory.h5
+/// fill gaps, in this order. What is missing or does not fit becomes a warning; an error is only a
+/// file system or an annotation file that cannot be read any more.
 [[nodiscard]] Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
                                                                 std::vector<Warning>& warnings);
 

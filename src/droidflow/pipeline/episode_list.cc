@@ -1,16 +1,17 @@
 #include "droidflow/pipeline/episode_list.h"
 
+#include "droidflow/core/files.h"
+#include "droidflow/episode/status.h"
+#include "droidflow/io/episode_finder.h"
+
 #include <algorithm>
 #include <array>
 #include <filesystem>
 #include <map>
+#include <set>
 #include <tuple>
 #include <unordered_map>
 #include <unordered_set>
-
-#include "droidflow/core/files.h"
-#include "droidflow/episode/status.h"
-#include "droidflow/io/episode_finder.h"
 
 #include <fmt/format.h>
 
@@ -27,42 +28,48 @@ std::string_view Trim(std::string_view text) {
   return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
 }
 
-/// The uuids of --episodes: lines of a file, or a list with commas. '#' starts a comment in a file.
-Result<std::vector<std::string>> ReadUuids(const std::string& episodes) {
+/// A folder of an episode is named by its path, a uuid has no '/'.
+bool IsFolderName(std::string_view entry) { return entry.find('/') != std::string_view::npos; }
+
+/// The entries of --episodes: lines of a file, or a list with commas; uuids, or folders below the
+/// root.
+/// '#' starts a comment in a file.
+Result<std::vector<std::string>> ReadEntries(const std::string& episodes) {
   std::string text = episodes;
   std::error_code ignored;
   const bool is_file = fs::is_regular_file(episodes, ignored);
-  // A uuid has a '+' and no '/'; anything else that is not there was meant as a file.
-  if (!is_file && (episodes.find('+') == std::string::npos || episodes.find('/') != std::string::npos)) {
+  // Text without the '+' of a uuid was meant as a file.
+  if (!is_file && episodes.find('+') == std::string::npos) {
     return Fail(ErrorKind::kNotFound, "--episodes: no such file, and no uuid: {}", episodes);
   }
   if (is_file) {
     DF_ASSIGN_OR_RETURN(text, ReadFileText(episodes));
   }
-  std::vector<std::string> uuids;
+  std::vector<std::string> entries;
   std::unordered_set<std::string> seen;
   std::size_t line = 1;
   for (std::size_t begin = 0; begin <= text.size(); ++line) {
     const std::size_t end = std::min(text.find_first_of(is_file ? "\n" : ",", begin), text.size());
-    const std::string uuid(Trim(std::string_view(text).substr(begin, end - begin)));
+    const std::string entry(Trim(std::string_view(text).substr(begin, end - begin)));
     begin = end + 1;
-    if (uuid.empty() || uuid[0] == '#') continue;
-    if (const auto id = ParseEpisodeId(uuid); !id) {
+    if (entry.empty() || entry[0] == '#') continue;
+    if (const auto id = ParseEpisodeId(entry); !id && !IsFolderName(entry)) {
       return Fail(ErrorKind::kUsage,
                   "--episodes: {}, {} {}{}",
                   id.error().message,
                   is_file ? "line" : "entry",
                   line,
-                  is_file ? ": " + episodes : "");
+                  is_file ? fmt::format(": {}", episodes) : "");
     }
-    if (seen.insert(uuid).second) uuids.push_back(uuid);
+    if (seen.insert(entry).second) entries.push_back(entry);
   }
-  return uuids;
+  return entries;
 }
 
 bool IsWanted(const EpisodeRef& ref, const SelectionOptions& selection) {
   if (selection.outcome && ref.outcome != *selection.outcome) return false;
-  return selection.labs.empty() || std::ranges::find(selection.labs, ref.lab) != selection.labs.end();
+  return selection.labs.empty() ||
+         std::ranges::find(selection.labs, ref.lab) != selection.labs.end();
 }
 
 /// False for an episode that has a metric of a type with a limit and does not keep it.
@@ -77,8 +84,8 @@ bool KeepsLimits(const CalibrationSummary* summary, const SelectionOptions& sele
          keeps(MetricType::kReprojectionError, selection.max_reprojection_error);
 }
 
-/// Gives each episode its best rank: the share of the episodes with a metric of that type that are not
-/// better.
+/// Gives each episode its best rank: the share of the episodes with a metric of that type that are
+/// not better.
 void Rank(std::vector<ListedEpisode>& episodes, const SummariesByUuid& summaries) {
   const auto summary_of = [&](const ListedEpisode& episode) -> const CalibrationSummary* {
     const auto found = summaries.find(episode.ref.uuid);
@@ -86,17 +93,18 @@ void Rank(std::vector<ListedEpisode>& episodes, const SummariesByUuid& summaries
   };
   for (std::size_t i = 0; i < kNumRankedMetrics; ++i) {
     const auto type = static_cast<MetricType>(i);
-    std::vector<float> values;
+    std::vector<double> values;
     for (const ListedEpisode& episode : episodes) {
       const CalibrationSummary* summary = summary_of(episode);
-      if (summary != nullptr && summary->metrics[i].cameras > 0) values.push_back(summary->metrics[i].best);
+      if (summary != nullptr && summary->metrics[i].cameras > 0)
+        values.push_back(summary->metrics[i].best);
     }
-    const auto worse_first = [type](float a, float b) { return IsBetter(type, b, a); };
+    const auto worse_first = [type](double a, double b) { return IsBetter(type, b, a); };
     std::ranges::sort(values, worse_first);
     for (ListedEpisode& episode : episodes) {
       const CalibrationSummary* summary = summary_of(episode);
       if (summary == nullptr || summary->metrics[i].cameras == 0) continue;
-      const float value = summary->metrics[i].best;
+      const double value = summary->metrics[i].best;
       const auto not_better = std::ranges::upper_bound(values, value, worse_first) - values.begin();
       const double rank = static_cast<double>(not_better) / static_cast<double>(values.size());
       if (episode.quality && *episode.quality >= rank) continue;
@@ -112,22 +120,61 @@ void Rank(std::vector<ListedEpisode>& episodes, const SummariesByUuid& summaries
   }
 }
 
+/// Fills in what is asked for: `found`, and what of it is not there.
+Status FindAskedFor(const MetadataOptions& options,
+                    const Annotations& annotations,
+                    std::vector<EpisodeRef>& found,
+                    EpisodeList& list) {
+  const fs::path root = options.input.droid_root;
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
+                      ReadEntries(options.selection.episodes));
+  for (const std::string& entry : entries) {
+    Result<EpisodeRef> ref = IsFolderName(entry) ? FindEpisodeByPath(root, entry)
+                                                 : FindEpisode(root, entry, &annotations);
+    if (ref) {
+      // A folder without metadata is known by the name it was asked for.
+      if (ref->uuid.empty() && !IsFolderName(entry)) ref->uuid = entry;
+      found.push_back(*std::move(ref));
+    } else if (ref.error().status == status::kNotFound) {
+      list.not_found.push_back(std::move(ref).error());
+      list.not_found_uuids.push_back(entry);
+    } else {
+      return tl::unexpected(std::move(ref).error());
+    }
+  }
+  return {};
+}
+
+/// Names folders without metadata as the annotations know them.
+Status NameFolders(const Annotations& annotations, std::vector<EpisodeRef>& found) {
+  std::set<std::string> nameless;
+  for (const EpisodeRef& ref : found) {
+    if (ref.uuid.empty()) nameless.insert(ref.relative_path);
+  }
+  DF_ASSIGN_OR_RETURN(const auto uuids, annotations.UuidsOfPaths(nameless));
+  for (EpisodeRef& ref : found) {
+    const auto known = uuids.find(ref.relative_path);
+    if (ref.uuid.empty() && known != uuids.end()) ref.uuid = known->second;
+  }
+  return {};
+}
+
 }  // namespace
 
 void SortByQuality(std::vector<ListedEpisode>& episodes) {
-  std::map<std::string, std::vector<const ListedEpisode*>> by_lab;
-  for (const ListedEpisode& episode : episodes) by_lab[episode.ref.lab].push_back(&episode);
-  for (auto& [lab, of_lab] : by_lab) {
-    std::ranges::sort(of_lab, [](const ListedEpisode* a, const ListedEpisode* b) {
-      return std::tuple(-a->quality.value_or(-1), -a->calibrated_cameras, std::string_view(a->ref.relative_path)) <
-             std::tuple(-b->quality.value_or(-1), -b->calibrated_cameras, std::string_view(b->ref.relative_path));
-    });
-  }
+  std::map<std::string, std::vector<ListedEpisode*>> by_lab;
+  for (ListedEpisode& episode : episodes) by_lab[episode.ref.lab].push_back(&episode);
+  const auto order = [](const ListedEpisode* episode) {
+    return std::tuple(-episode->quality.value_or(-1),
+                      -episode->calibrated_cameras,
+                      std::string_view(episode->ref.relative_path));
+  };
+  for (auto& [lab, of_lab] : by_lab) std::ranges::sort(of_lab, {}, order);
   std::vector<ListedEpisode> ordered;
   ordered.reserve(episodes.size());
   for (std::size_t turn = 0; ordered.size() < episodes.size(); ++turn) {
     for (const auto& [lab, of_lab] : by_lab) {
-      if (turn < of_lab.size()) ordered.push_back(*of_lab[turn]);
+      if (turn < of_lab.size()) ordered.push_back(std::move(*of_lab[turn]));
     }
   }
   episodes = std::move(ordered);
@@ -135,35 +182,25 @@ void SortByQuality(std::vector<ListedEpisode>& episodes) {
 
 Result<EpisodeList> ListEpisodes(const MetadataOptions& options, const Annotations& annotations) {
   const SelectionOptions& selection = options.selection;
-  const fs::path root = options.input.droid_root;
   EpisodeList list;
   std::vector<EpisodeRef> found;
   if (selection.episodes.empty()) {
-    DF_ASSIGN_OR_RETURN(found, ScanRawTree(root));
+    DF_ASSIGN_OR_RETURN(found, ScanRawTree(options.input.droid_root));
     if (found.empty()) {
       return Fail(ErrorKind::kNotFound,
                   "want folders {{lab}}/{{success,failure}}/{{date}}/{{time}}, found none: {}",
-                  root.string());
+                  options.input.droid_root);
     }
   } else {
-    DF_ASSIGN_OR_RETURN(const std::vector<std::string> uuids, ReadUuids(selection.episodes));
-    for (const std::string& uuid : uuids) {
-      Result<EpisodeRef> ref = FindEpisode(root, uuid, &annotations);
-      if (ref) {
-        found.push_back(*std::move(ref));
-      } else if (ref.error().status == status::kNotFound) {
-        list.not_found.push_back(std::move(ref).error());
-        list.not_found_uuids.push_back(uuid);
-      } else {
-        return tl::unexpected(std::move(ref).error());
-      }
-    }
+    DF_RETURN_IF_ERROR(FindAskedFor(options, annotations, found, list));
   }
+  DF_RETURN_IF_ERROR(NameFolders(annotations, found));
 
   SummariesByUuid summaries;
-  for (const CalibrationSummary& summary : annotations.Summaries()) summaries[summary.uuid] = &summary;
+  for (const CalibrationSummary& summary : annotations.Summaries())
+    summaries[summary.uuid] = &summary;
   std::unordered_set<std::string_view> uuids;
-  for (EpisodeRef& ref : found) {
+  for (const EpisodeRef& ref : found) {
     if (!IsWanted(ref, selection)) continue;
     if (!ref.uuid.empty() && !uuids.insert(ref.uuid).second) {
       list.duplicates.push_back(ref);
@@ -172,6 +209,12 @@ Result<EpisodeList> ListEpisodes(const MetadataOptions& options, const Annotatio
     const auto summary = summaries.find(ref.uuid);
     if (!KeepsLimits(summary == summaries.end() ? nullptr : summary->second, selection)) continue;
     list.episodes.emplace_back().ref = ref;
+  }
+  if (list.episodes.empty() && list.not_found.empty()) {
+    return Fail(ErrorKind::kNotFound,
+                "none of the {} episodes is of the labs, outcome and calibration asked for: {}",
+                found.size(),
+                options.input.droid_root);
   }
   Rank(list.episodes, summaries);
   SortByQuality(list.episodes);

@@ -2,23 +2,23 @@
 
 /// Which episodes a run does, and in which order.
 
-#include <optional>
-#include <span>
-#include <string>
-#include <vector>
-
 #include "droidflow/core/result.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/io/annotations.h"
 #include "droidflow/pipeline/options.h"
+
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
 
 namespace droidflow {
 
 /// An episode on disk and how good its calibration is.
 struct ListedEpisode {
   EpisodeRef ref;
-  /// Best rank of its calibration metrics, each among all episodes with one of that type: 0 worst … 1
-  /// best. Nothing without a metric.
+  /// Best rank of its calibration metrics, each among all episodes with one of that type: 0 worst …
+  /// 1 best. Nothing without a metric.
   std::optional<double> quality;
   std::optional<MetricType> metric;  ///< the one that gave `quality`
   double metric_value = 0;
@@ -27,10 +27,11 @@ struct ListedEpisode {
 
 /// What a selection asks for, and what of it is there.
 struct EpisodeList {
-  std::vector<ListedEpisode> episodes;  ///< best first within a lab, labs taking turns; after the limit
-  std::size_t matching = 0;             ///< how many there were before the limit
-  std::vector<EpisodeRef> duplicates;   ///< later folders with a uuid that was there already
-  std::vector<Error> not_found;         ///< one for each uuid asked for that has no folder
+  std::vector<ListedEpisode>
+      episodes;              ///< best first within a lab, labs taking turns; after the limit
+  std::size_t matching = 0;  ///< how many there were before the limit
+  std::vector<EpisodeRef> duplicates;        ///< later folders with a uuid that was there already
+  std::vector<Error> not_found;              ///< one for each uuid asked for that has no folder
   std::vector<std::string> not_found_uuids;  ///< beside `not_found`
 };
 
@@ -39,8 +40,9 @@ void SortByQuality(std::vector<ListedEpisode>& episodes);
 
 /// Finds, filters, ranks and orders the episodes of `options`.
 ///
-/// @return kNotFound when the raw root holds no episode, or the file of --episodes is not there; kUsage
-///         for a text in it that is no uuid.
+/// @return kNotFound when no episode is there or none is of the kind asked for, or the file of
+/// --episodes
+///         is not there; kUsage for an entry that is neither uuid nor folder.
 [[nodiscard]] Result<EpisodeList> ListEpisodes(const MetadataOptions& options,
                                                const Annotations& annotations);
 

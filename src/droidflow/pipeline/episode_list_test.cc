@@ -1,10 +1,10 @@
 #include "droidflow/pipeline/episode_list.h"
 
-#include <filesystem>
-
 #include "droidflow/core/files.h"
 #include "droidflow/core/result_matchers.h"
 #include "droidflow/core/test_support.h"
+
+#include <filesystem>
 
 #include <fmt/format.h>
 #include <gmock/gmock.h>
@@ -33,23 +33,30 @@ class EpisodeListTest : public ::testing::Test {
     options_.selection.limit = -1;
   }
 
-  void AddFolder(const std::string& lab, int day, const std::string& outcome, const std::string& name) {
+  void AddFolder(const std::string& lab,
+                 int day,
+                 const std::string& outcome,
+                 const std::string& name) {
     const auto dir = folder_ / "raw" / lab / outcome / fmt::format("2023-07-0{}", day) / name;
-    ASSERT_THAT(WriteFileAtomically(dir / fmt::format("metadata_{}.json", Uuid(lab, day)), "{}"), IsOk());
+    ASSERT_THAT(WriteFileAtomically(dir / fmt::format("metadata_{}.json", Uuid(lab, day)), "{}"),
+                IsOk());
   }
 
   /// Annotates one external camera of an episode.
   void Annotate(const std::string& lab, int day, const std::string& type, double value) {
-    superset_ += fmt::format("{}\"{}\": {{\"1\": [0,0,0,0,0,0], \"1_metric_type\": \"{}\", \"1_quality_metric\": {}}}",
-                             superset_.empty() ? "" : ",",
-                             Uuid(lab, day),
-                             type,
-                             value);
+    superset_ += fmt::format(
+        "{}\"{}\": {{\"1\": [0,0,0,0,0,0], \"1_metric_type\": \"{}\", \"1_quality_metric\": {}}}",
+        superset_.empty() ? "" : ",",
+        Uuid(lab, day),
+        type,
+        value);
   }
 
   Result<EpisodeList> List() {
     EXPECT_THAT(WriteFileAtomically(folder_ / "superset.json", "{" + superset_ + "}"), IsOk());
-    annotations_.emplace(*Annotations::Open({.superset = folder_ / "superset.json"}));
+    AnnotationPaths paths;
+    paths.superset = folder_ / "superset.json";
+    annotations_.emplace(*Annotations::Open(paths));
     return ListEpisodes(options_, *annotations_);
   }
 
@@ -73,13 +80,17 @@ TEST_F(EpisodeListTest, GivesTheBestOfEachLabInTurn) {
   Annotate("IRIS", 3, "IoU", 0.7);
   Annotate("TRI", 3, "IoU", 0.6);  // the others of TRI are not calibrated: by path, last
   EXPECT_THAT(Uuids(),
-              ElementsAre(Uuid("IRIS", 2), Uuid("TRI", 3), Uuid("IRIS", 3), Uuid("TRI", 1), Uuid("IRIS", 1),
+              ElementsAre(Uuid("IRIS", 2),
+                          Uuid("TRI", 3),
+                          Uuid("IRIS", 3),
+                          Uuid("TRI", 1),
+                          Uuid("IRIS", 1),
                           Uuid("TRI", 2)));
 }
 
 TEST_F(EpisodeListTest, RanksWithinATypeAndKnowsItsDirection) {
-  // Reprojection errors: 1 px is the best of two (rank 1), 9 px the worst (rank 1/2). 20000 matches are
-  // the only ones of their type (rank 1); the number is never compared with the pixels.
+  // Reprojection errors: 1 px is the best of two (rank 1), 9 px the worst (rank 1/2). 20000 matches
+  // are the only ones of their type (rank 1); the number is never compared with the pixels.
   Annotate("IRIS", 1, "Reprojection_error", 9);
   Annotate("IRIS", 2, "num_matches", 20000);
   Annotate("IRIS", 3, "reprojection_error", 1);
@@ -127,9 +138,11 @@ TEST_F(EpisodeListTest, KeepsTheFirstOfTwoFoldersWithOneUuid) {
 
 TEST_F(EpisodeListTest, ReadsUuidsFromAFileAndSaysWhichAreNotThere) {
   const std::string missing = Uuid("RAD", 1);
-  ASSERT_THAT(WriteFileAtomically(folder_ / "ids.txt",
-                                  fmt::format("# mine\n{}\n\n  {} \n{}\n", Uuid("TRI", 1), missing, Uuid("TRI", 1))),
-              IsOk());
+  ASSERT_THAT(
+      WriteFileAtomically(
+          folder_ / "ids.txt",
+          fmt::format("# mine\n{}\n\n  {} \n{}\n", Uuid("TRI", 1), missing, Uuid("TRI", 1))),
+      IsOk());
   options_.selection.episodes = folder_ / "ids.txt";
   const Result<EpisodeList> list = List();
   ASSERT_THAT(list, IsOk());
@@ -140,7 +153,8 @@ TEST_F(EpisodeListTest, ReadsUuidsFromAFileAndSaysWhichAreNotThere) {
 TEST_F(EpisodeListTest, SaysWhichLineIsNoUuidAndWhichFileIsNotThere) {
   ASSERT_THAT(WriteFileAtomically(folder_ / "ids.txt", Uuid("TRI", 1) + "\nnot-a-uuid\n"), IsOk());
   options_.selection.episodes = folder_ / "ids.txt";
-  EXPECT_THAT(List(), FailsWith(ErrorKind::kUsage, AllOf(HasSubstr("line 2"), HasSubstr("ids.txt"))));
+  EXPECT_THAT(List(),
+              FailsWith(ErrorKind::kUsage, AllOf(HasSubstr("line 2"), HasSubstr("ids.txt"))));
   options_.selection.episodes = folder_ / "none.txt";
   EXPECT_THAT(List(), FailsWith(ErrorKind::kNotFound, HasSubstr("none.txt")));
 }

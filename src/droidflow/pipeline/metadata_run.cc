@@ -1,17 +1,5 @@
 #include "droidflow/pipeline/metadata_run.h"
 
-#include <algorithm>
-#include <chrono>
-#include <cstdio>
-#include <iostream>
-#include <optional>
-#include <thread>
-#include <unordered_map>
-#include <utility>
-
-#include <sys/stat.h>
-#include <unistd.h>
-
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/episode/status.h"
@@ -21,6 +9,18 @@
 #include "droidflow/jobs/run_lock.h"
 #include "droidflow/jobs/worker_pool.h"
 #include "droidflow/pipeline/verify.h"
+
+#include <algorithm>
+#include <chrono>
+#include <future>
+#include <iostream>
+#include <optional>
+#include <sys/stat.h>
+#include <thread>
+#include <tuple>
+#include <unistd.h>
+#include <unordered_map>
+#include <utility>
 
 #include <fmt/format.h>
 
@@ -52,7 +52,8 @@ Result<RunPaths> PreparePaths(const MetadataOptions& options) {
   DF_RETURN_IF_ERROR(MakeDirectories(paths.out));
   // A run directory elsewhere cannot hand episodes over by renaming them.
   paths.incoming =
-      (OnOneFileSystem(paths.run_dir, paths.out) ? paths.run_dir : paths.out / ".droidflow") / "incoming";
+      (OnOneFileSystem(paths.run_dir, paths.out) ? paths.run_dir : paths.out / ".droidflow") /
+      "incoming";
   paths.scratch = paths.incoming;
   if (!options.scratch_dir.empty()) {
     // Other runs may share the disk: a folder of this run's own, found again after a crash.
@@ -146,75 +147,102 @@ struct Decision {
 
 bool IsWhole(const TaskRecord& record, bool files_unchanged, const MetadataOptions& options) {
   if (!files_unchanged) return false;
-  return !options.deep_check || VerifyEpisode(fs::path(options.out) / record.directory).problems.empty();
+  return !options.deep_check ||
+         VerifyEpisode(fs::path(options.out) / record.directory).problems.empty();
 }
 
 Decision Decide(const EpisodeContext& context,
                 const std::vector<ListedEpisode>& episodes,
-                const std::vector<TaskRecord>& records) {
+                std::vector<TaskRecord> records) {
   const MetadataOptions& options = context.options;
-  std::unordered_map<std::string_view, const TaskRecord*> by_key;
+  std::unordered_map<std::string_view, TaskRecord*> by_key;
   by_key.reserve(records.size());
-  for (const TaskRecord& record : records) by_key[record.task.key] = &record;
+  for (TaskRecord& record : records) by_key[record.task.key] = &record;
 
-  std::vector<TaskRecord> finished;
-  const auto is_finished = [&](const TaskRecord& record) {
-    return record.state == TaskState::kDone && record.fingerprint == context.config_json &&
-           !options.recompute;
+  enum class Verdict { kNew, kAgain, kFinished, kGivenUp };
+  const auto judge = [&](const TaskRecord& record) {
+    const bool same_numbers = record.fingerprint == context.config_json;
+    if (record.state == TaskState::kDone && same_numbers && !options.recompute)
+      return Verdict::kFinished;
+    // An episode that was not found, and now is, has not been tried.
+    const bool given_up = record.state == TaskState::kQuarantined && same_numbers &&
+                          !options.retry_quarantined && record.status != status::kNotFound;
+    return given_up ? Verdict::kGivenUp : Verdict::kAgain;
   };
+  std::vector<Verdict> verdicts;
+  std::vector<TaskRecord> finished;  // as far as CheckFiles looks at them
   for (const ListedEpisode& episode : episodes) {
     const auto found = by_key.find(KeyOf(episode.ref));
-    if (found != by_key.end() && is_finished(*found->second)) finished.push_back(*found->second);
+    verdicts.push_back(found == by_key.end() ? Verdict::kNew : judge(*found->second));
+    if (verdicts.back() != Verdict::kFinished) continue;
+    TaskRecord& record = finished.emplace_back();
+    record.directory = std::move(found->second->directory);
+    record.files = std::move(found->second->files);
   }
   const std::vector<bool> unchanged =
       CheckFiles(finished, options.out, std::max(1U, std::thread::hardware_concurrency()));
 
   Decision decision;
   std::size_t next_finished = 0;
-  for (const ListedEpisode& episode : episodes) {
-    const std::string key = KeyOf(episode.ref);
-    const auto found = by_key.find(key);
-    if (found == by_key.end()) {
-      decision.to_do.push_back(episode.ref);
-      continue;
-    }
-    const TaskRecord& record = *found->second;
-    if (is_finished(record)) {
-      if (IsWhole(record, unchanged[next_finished++], options)) {
-        ++decision.already_done;
+  for (std::size_t i = 0; i < episodes.size(); ++i) {
+    const EpisodeRef& ref = episodes[i].ref;
+    switch (verdicts[i]) {
+      case Verdict::kGivenUp:
+        ++decision.quarantined;
         continue;
-      }
-      ++decision.damaged;
+      case Verdict::kNew:
+        decision.to_do.push_back(ref);
+        continue;
+      case Verdict::kAgain:
+        break;
+      case Verdict::kFinished:
+        const std::size_t at = next_finished++;
+        if (IsWhole(finished[at], unchanged[at], options)) {
+          ++decision.already_done;
+          continue;
+        }
+        ++decision.damaged;
+        break;
     }
-    const bool give_up = record.state == TaskState::kQuarantined && !options.retry_quarantined &&
-                         record.fingerprint == context.config_json &&
-                         record.status != status::kNotFound;
-    if (give_up) {
-      ++decision.quarantined;
-      continue;
-    }
-    decision.to_do.push_back(episode.ref);
-    decision.requeue.push_back(key);
+    decision.to_do.push_back(ref);
+    decision.requeue.push_back(KeyOf(ref));
   }
   return decision;
+}
+
+/// Reads the raw tree and the run store at the same time: with 100,000 episodes each takes its
+/// while.
+Result<std::tuple<EpisodeList, std::vector<TaskRecord>>> ListAndLoad(const EpisodeContext& context,
+                                                                     RunStore& store) {
+  std::future<Result<EpisodeList>> listing = std::async(
+      std::launch::async, [&] { return ListEpisodes(context.options, context.annotations); });
+  Result<std::vector<TaskRecord>> records = store.LoadAll();
+  DF_ASSIGN_OR_RETURN(EpisodeList list, listing.get());
+  if (!records) return tl::unexpected(std::move(records).error());
+  return std::tuple(std::move(list), *std::move(records));
 }
 
 /// Records episodes that no worker is needed for.
 Status RecordUndoable(RunStore& store, const EpisodeList& list, const std::string& fingerprint) {
   std::vector<Task> tasks;
-  for (const std::string& uuid : list.not_found_uuids) tasks.push_back({.key = uuid, .payload = {}});
+  for (const std::string& uuid : list.not_found_uuids)
+    tasks.push_back({.key = uuid, .payload = {}});
   for (const EpisodeRef& ref : list.duplicates) {
     tasks.push_back({.key = ref.relative_path, .payload = ref.relative_path});
   }
   DF_RETURN_IF_ERROR(store.AddTasks(tasks));
+  const auto finish = [&](const std::string& key, TaskResult result) {
+    result.started_unix_ms = result.finished_unix_ms = UnixNowMs();
+    return store.Finish(key, result, fingerprint);
+  };
   for (std::size_t i = 0; i < list.not_found.size(); ++i) {
-    DF_RETURN_IF_ERROR(store.Finish(list.not_found_uuids[i], FailedTask(list.not_found[i]), fingerprint));
+    DF_RETURN_IF_ERROR(finish(list.not_found_uuids[i], FailedTask(list.not_found[i])));
   }
   for (const EpisodeRef& ref : list.duplicates) {
     const Error error{ErrorKind::kInvalidData,
                       fmt::format("another folder has uuid {} too and comes first", ref.uuid),
                       status::kDuplicate};
-    DF_RETURN_IF_ERROR(store.Finish(ref.relative_path, SkippedTask(error), fingerprint));
+    DF_RETURN_IF_ERROR(finish(ref.relative_path, SkippedTask(error)));
   }
   return {};
 }
@@ -223,21 +251,29 @@ Status RecordUndoable(RunStore& store, const EpisodeList& list, const std::strin
 class RunReporter {
  public:
   RunReporter(const RunDisplay& display, const ProgressCounts& at_start)
-      : verbose_(display.verbose), counts_(at_start), progress_(std::cerr, Options(display), at_start) {}
+      : verbose_(display.verbose),
+        counts_(at_start),
+        progress_(std::cerr, Options(display), at_start) {}
 
   void Finished(const Task& task, const TaskResult& result) {
     const bool failed = result.state == TaskState::kQuarantined;
     ++(failed ? counts_.failed : counts_.ok);
     if (failed) {
-      Say(fmt::format("quarantined {}: {}: {}", task.key, result.error->status, result.error->message));
+      Say(fmt::format(
+          "quarantined {}: {}: {}", task.key, result.error->status, result.error->message));
     } else if (verbose_) {
-      Say(fmt::format("done {}: {}", task.key, FormatDuration(std::chrono::milliseconds(
-                                                   result.finished_unix_ms - result.started_unix_ms))));
+      Say(fmt::format("done {}: {}",
+                      task.key,
+                      FormatDuration(std::chrono::milliseconds(result.finished_unix_ms -
+                                                               result.started_unix_ms))));
     }
     progress_.Update(counts_);
   }
   void AttemptFailed(const Task& task, const TaskResult& result) {
-    Say(fmt::format("attempt {} at {} failed, trying again: {}", result.attempt, task.key, result.error->message));
+    Say(fmt::format("attempt {} at {} failed, trying again: {}",
+                    result.attempt,
+                    task.key,
+                    result.error->message));
   }
   void Output(const WorkerContext& worker, std::string_view line) {
     Say(fmt::format("worker {}: {}", worker.worker, line));
@@ -268,10 +304,18 @@ RunSummary SummarizeRecords(std::span<const TaskRecord> records) {
   summary.stages = SummarizeStages(records);
   for (const TaskRecord& record : records) {
     switch (record.state) {
-      case TaskState::kPending: ++summary.store.pending; break;
-      case TaskState::kRunning: ++summary.store.running; break;
-      case TaskState::kDone: ++summary.store.done; break;
-      case TaskState::kSkipped: ++summary.store.skipped; break;
+      case TaskState::kPending:
+        ++summary.store.pending;
+        break;
+      case TaskState::kRunning:
+        ++summary.store.running;
+        break;
+      case TaskState::kDone:
+        ++summary.store.done;
+        break;
+      case TaskState::kSkipped:
+        ++summary.store.skipped;
+        break;
       case TaskState::kQuarantined:
         ++summary.store.quarantined;
         ++summary.failures[record.status.empty() ? "failed" : record.status];
@@ -284,14 +328,15 @@ RunSummary SummarizeRecords(std::span<const TaskRecord> records) {
 
 Result<RunPlan> PlanMetadataRun(const EpisodeContext& context) {
   RunPlan plan;
-  DF_ASSIGN_OR_RETURN(plan.list, ListEpisodes(context.options, context.annotations));
   std::vector<TaskRecord> records;
   if (Result<RunStore> store = RunStore::OpenReadOnly(context.options.RunDir())) {
-    DF_ASSIGN_OR_RETURN(records, store->LoadAll());
-  } else if (store.error().kind != ErrorKind::kNotFound) {
+    DF_ASSIGN_OR_RETURN(std::tie(plan.list, records), ListAndLoad(context, *store));
+  } else if (store.error().kind == ErrorKind::kNotFound) {
+    DF_ASSIGN_OR_RETURN(plan.list, ListEpisodes(context.options, context.annotations));
+  } else {
     return tl::unexpected(std::move(store).error());
   }
-  const Decision decision = Decide(context, plan.list.episodes, records);
+  const Decision decision = Decide(context, plan.list.episodes, std::move(records));
   plan.already_done = decision.already_done;
   plan.quarantined = decision.quarantined;
   plan.to_do = decision.to_do.size();
@@ -301,16 +346,21 @@ Result<RunPlan> PlanMetadataRun(const EpisodeContext& context) {
 Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& display) {
   const auto start = std::chrono::steady_clock::now();
   const MetadataOptions& options = context.options;
-  DF_ASSIGN_OR_RETURN(const EpisodeList list, ListEpisodes(options, context.annotations));
+  EpisodeList list;
+  std::vector<TaskRecord> known;
+  // A selection without episodes must not leave a new run directory behind.
+  const bool is_new = !fs::exists(options.RunDir());
+  if (is_new) {
+    DF_ASSIGN_OR_RETURN(list, ListEpisodes(options, context.annotations));
+  }
   DF_ASSIGN_OR_RETURN(const RunLock lock, RunLock::Acquire(options.RunDir()));
   DF_ASSIGN_OR_RETURN(RunStore store, RunStore::Open(options.RunDir()));
   DF_ASSIGN_OR_RETURN(const RunPaths paths, PreparePaths(options));
   DF_RETURN_IF_ERROR(store.ResetRunning());
-  Decision decision;
-  {
-    DF_ASSIGN_OR_RETURN(const std::vector<TaskRecord> records, store.LoadAll());
-    decision = Decide(context, list.episodes, records);
+  if (!is_new) {
+    DF_ASSIGN_OR_RETURN(std::tie(list, known), ListAndLoad(context, store));
   }
+  const Decision decision = Decide(context, list.episodes, std::move(known));
   std::vector<Task> tasks;
   for (const EpisodeRef& ref : decision.to_do) tasks.push_back(TaskOf(ref));
   DF_RETURN_IF_ERROR(store.AddTasks(tasks));
@@ -321,11 +371,10 @@ Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& 
   std::uint64_t output_bytes = 0;
   std::size_t done = 0;
   std::size_t quarantined = list.not_found.size();
-  RunReporter reporter(
-      display,
-      {.total = static_cast<std::int64_t>(list.episodes.size()),
-       .ok = static_cast<std::int64_t>(decision.already_done),
-       .failed = static_cast<std::int64_t>(decision.quarantined)});
+  RunReporter reporter(display,
+                       {.total = static_cast<std::int64_t>(list.episodes.size()),
+                        .ok = static_cast<std::int64_t>(decision.already_done),
+                        .failed = static_cast<std::int64_t>(decision.quarantined)});
 
   std::size_t next = 0;
   PoolHandlers handlers;
@@ -357,7 +406,8 @@ Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& 
 
   const WorkerPoolOptions pool_options{
       .workers = options.workers,
-      .task_timeout = std::chrono::milliseconds(static_cast<std::int64_t>(options.episode_timeout_s * 1000))};
+      .task_timeout =
+          std::chrono::milliseconds(static_cast<std::int64_t>(options.episode_timeout_s * 1000))};
   WorkerPool pool(pool_options, [&](const Task& task, const WorkerContext& worker) {
     return DoEpisode(context, paths, task, worker);
   });

@@ -2,16 +2,16 @@
 
 /// A run over many episodes: `droidflow metadata`.
 
-#include <cstdint>
-#include <map>
-#include <string>
-#include <vector>
-
 #include "droidflow/core/result.h"
 #include "droidflow/jobs/run_store.h"
 #include "droidflow/pipeline/episode_list.h"
 #include "droidflow/pipeline/options.h"
 #include "droidflow/pipeline/process_episode.h"
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
 
 namespace droidflow {
 
@@ -24,12 +24,12 @@ struct RunSummary {
   std::size_t quarantined = 0;   ///< by this run
   std::size_t damaged = 0;       ///< found finished but with files missing or changed: done again
   double wall_s = 0;
-  std::uint64_t output_bytes = 0;        ///< of `done`
-  StateCounts store;                     ///< the whole run directory
-  std::vector<StageSummary> stages;      ///< of every finished episode in it
-  std::map<std::string, int> failures;   ///< quarantined episodes in it, by status
+  std::uint64_t output_bytes = 0;       ///< of `done`
+  StateCounts store;                    ///< the whole run directory
+  std::vector<StageSummary> stages;     ///< of every finished episode in it
+  std::map<std::string, int> failures;  ///< quarantined episodes in it, by status
   std::map<std::string, int> failures_by_stage;
-  Status stopped = {};                   ///< why it ended early: kCancelled, kNoSpace, …
+  Status stopped = {};  ///< why it ended early: kCancelled, kNoSpace, …
 };
 
 struct RunDisplay {
@@ -37,15 +37,17 @@ struct RunDisplay {
   bool verbose = false;  ///< say a line for every episode
 };
 
-/// Processes the episodes of the context's options with worker processes, and goes on where an earlier
-/// run in the same run directory stopped.
+/// Processes the episodes of the context's options with worker processes, and goes on where an
+/// earlier run in the same run directory stopped.
 ///
-/// What it promises: an episode's folder below `out` is whole or not there; it appears in one step; what
-/// is recorded as done is in place. Killed at any moment, the next run does the rest.
+/// What it promises: an episode's folder below `out` is whole or not there; it appears in one step;
+/// what is recorded as done is in place. Killed at any moment, the next run does the rest.
 ///
-/// @return kBusy when another process holds the run directory; kNotFound when there is no episode; an
+/// @return kBusy when another process holds the run directory; kNotFound when there is no episode;
+/// an
 ///         early end (signal, full disk) is in the summary's `stopped`, with what had been done.
-[[nodiscard]] Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& display);
+[[nodiscard]] Result<RunSummary> RunMetadata(const EpisodeContext& context,
+                                             const RunDisplay& display);
 
 /// What RunMetadata would do; writes nothing.
 struct RunPlan {

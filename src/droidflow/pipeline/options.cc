@@ -1,12 +1,12 @@
 #include "droidflow/pipeline/options.h"
 
+#include "droidflow/core/files.h"
+#include "droidflow/formats/checksum.h"
+
 #include <charconv>
 #include <cmath>
 #include <functional>
 #include <system_error>
-
-#include "droidflow/core/files.h"
-#include "droidflow/formats/checksum.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -112,121 +112,287 @@ std::string FormatValue(const std::optional<T>& value) {
   return value ? FormatValue(*value) : std::string();
 }
 
+struct AnyValue {
+  template <typename T>
+  bool operator()(const T&) const {
+    return true;
+  }
+};
+
+struct Positive {
+  bool operator()(double value) const { return value > 0; }
+  template <typename T>
+  bool operator()(const std::optional<T>& value) const {
+    return !value || *value > 0;
+  }
+};
+
 /// A row of the table from a place in the options; `expected` completes "want …".
-template <typename Get>
+template <typename Get, typename Accept = AnyValue>
 Option Row(std::string key,
            Group group,
            std::string value_name,
            std::string expected,
            std::string help,
            Get member,
-           std::vector<std::string_view> aliases = {}) {
-  return Option{
-      .info = {std::move(key), group, std::move(value_name), std::move(help)},
-      .aliases = std::move(aliases),
-      .set = [member, expected](const std::string& text, MetadataOptions& options) {
-        auto value = member(options);
-        if (!ParseValue(text, value)) return expected;
-        member(options) = std::move(value);
-        return std::string();
-      },
-      .get = [member](const MetadataOptions& options) {
-        return FormatValue(member(const_cast<MetadataOptions&>(options)));
-      }};
+           std::vector<std::string_view> aliases = {},
+           Accept accept = {}) {
+  return Option{.info = {std::move(key), group, std::move(value_name), std::move(help)},
+                .aliases = std::move(aliases),
+                .set =
+                    [member, expected, accept](const std::string& text, MetadataOptions& options) {
+                      auto value = member(options);
+                      if (!ParseValue(text, value) || !accept(value)) return expected;
+                      member(options) = std::move(value);
+                      return std::string();
+                    },
+                .get =
+                    [member](const MetadataOptions& options) {
+                      return FormatValue(member(const_cast<MetadataOptions&>(options)));
+                    }};
 }
 
-#define DF_MEMBER(path) [](MetadataOptions& o) -> auto& { return o.path; }
+#define DF_MEMBER(path) \
+  [](MetadataOptions & o) -> auto& { return o.path; }
 
 const std::vector<Option>& Options() {
   static const std::vector<Option> options = {
-      Row("droid_root", Group::kInput, "DIR", "a folder",
-          "Raw data: {lab}/{success,failure}/{date}/{folder}", DF_MEMBER(input.droid_root)),
-      Row("annotations", Group::kInput, "DIR", "a folder",
+      Row("droid_root",
+          Group::kInput,
+          "DIR",
+          "a folder",
+          "Raw data: {lab}/{success,failure}/{date}/{folder}",
+          DF_MEMBER(input.droid_root)),
+      Row("annotations",
+          Group::kInput,
+          "DIR",
+          "a folder",
           "Folder with DROID's annotation files under their published names",
           DF_MEMBER(input.annotations)),
-      Row("superset", Group::kInput, "FILE", "a file", "cam2base_extrinsic_superset.json",
-          DF_MEMBER(input.superset), {"cam2base_extrinsics_path"}),
-      Row("cam2base", Group::kInput, "FILE", "a file", "cam2base_extrinsics.json",
+      Row("superset",
+          Group::kInput,
+          "FILE",
+          "a file",
+          "cam2base_extrinsic_superset.json",
+          DF_MEMBER(input.superset),
+          {"cam2base_extrinsics_path"}),
+      Row("cam2base",
+          Group::kInput,
+          "FILE",
+          "a file",
+          "cam2base_extrinsics.json",
           DF_MEMBER(input.cam2base)),
-      Row("intrinsics", Group::kInput, "FILE", "a file", "intrinsics.json",
+      Row("intrinsics",
+          Group::kInput,
+          "FILE",
+          "a file",
+          "intrinsics.json",
           DF_MEMBER(input.intrinsics)),
-      Row("episode_paths", Group::kInput, "FILE", "a file", "episode_id_to_path.json",
+      Row("episode_paths",
+          Group::kInput,
+          "FILE",
+          "a file",
+          "episode_id_to_path.json",
           DF_MEMBER(input.episode_paths)),
-      Row("serials", Group::kInput, "FILE", "a file", "camera_serials.json",
+      Row("serials",
+          Group::kInput,
+          "FILE",
+          "a file",
+          "camera_serials.json",
           DF_MEMBER(input.serials)),
-      Row("conf_dir", Group::kInput, "DIR", "a folder",
+      Row("conf_dir",
+          Group::kInput,
+          "DIR",
+          "a folder",
           "Folder with the cameras' factory calibration, SN<serial>.conf",
           DF_MEMBER(input.conf_dir)),
 
-      Row("compat", Group::kTrack, "{none,original}", "none or original",
+      Row("compat",
+          Group::kTrack,
+          "{none,original}",
+          "none or original",
           "original: the numbers of the pipeline that droidflow replaces (joint limit 0.8 rad, "
           "minimum point depth 0.1 m, float32 distances, 30 fps)",
           DF_MEMBER(track.compat)),
-      Row("contact_points", Group::kTrack, "FILE.npy", "a file",
+      Row("contact_points",
+          Group::kTrack,
+          "FILE.npy",
+          "a file",
           "Contact points [P,3] in the inner-finger frame, metres, in place of the built-in pad",
           DF_MEMBER(track.contact_points)),
-      Row("finger_mesh", Group::kTrack, "FILE.stl", "a file",
-          "Sample the contact points from the pad of this finger mesh", DF_MEMBER(track.finger_mesh),
+      Row("finger_mesh",
+          Group::kTrack,
+          "FILE.stl",
+          "a file",
+          "Sample the contact points from the pad of this finger mesh",
+          DF_MEMBER(track.finger_mesh),
           {"finger_mesh_path"}),
-      Row("points", Group::kTrack, "P", "a whole number", "Contact points per finger (480)",
-          DF_MEMBER(track.points), {"num_track_points"}),
-      Row("step_mm", Group::kTrack, "MM", "a number",
-          "Travelled distance between resampled steps, millimetres (1)", DF_MEMBER(track.step_mm)),
-      Row("fps", Group::kTrack, "HZ", "a number",
-          "Control rate to write in place of the measured one", DF_MEMBER(track.fps)),
-      Row("max_frames", Group::kTrack, "N", "a whole number", "Use only the first N steps",
-          DF_MEMBER(track.max_frames)),
-      Row("min_point_depth", Group::kTrack, "M", "a number",
+      Row("points",
+          Group::kTrack,
+          "P",
+          "a whole number more than 0",
+          "Contact points per finger (480)",
+          DF_MEMBER(track.points),
+          {"num_track_points"},
+          Positive{}),
+      Row("step_mm",
+          Group::kTrack,
+          "MM",
+          "a number more than 0",
+          "Travelled distance between resampled steps, millimetres (1)",
+          DF_MEMBER(track.step_mm),
+          {},
+          Positive{}),
+      Row("fps",
+          Group::kTrack,
+          "HZ",
+          "a number more than 0",
+          "Control rate to write in place of the measured one",
+          DF_MEMBER(track.fps),
+          {},
+          Positive{}),
+      Row("max_frames",
+          Group::kTrack,
+          "N",
+          "a whole number more than 0",
+          "Use only the first N steps",
+          DF_MEMBER(track.max_frames),
+          {},
+          Positive{}),
+      Row("min_point_depth",
+          Group::kTrack,
+          "M",
+          "a number more than 0",
           "A point nearer to the camera plane than this has no 2-D track, metres (0.01)",
-          DF_MEMBER(track.min_point_depth_m), {"min_depth"}),
-      Row("gripper_joint_max", Group::kTrack, "RAD", "a number",
-          "Finger joint angle of a closed gripper, radians (0.725)", DF_MEMBER(track.joint_max_rad),
-          {"gripper.joint_max"}),
-      Row("mount_xyz", Group::kTrack, "X,Y,Z", "three numbers x,y,z",
-          "Gripper base in the end effector's frame, metres (0,0,0)", DF_MEMBER(track.mount_xyz_m),
+          DF_MEMBER(track.min_point_depth_m),
+          {"min_depth"},
+          Positive{}),
+      Row("gripper_joint_max",
+          Group::kTrack,
+          "RAD",
+          "a number more than 0",
+          "Finger joint angle of a closed gripper, radians (0.725)",
+          DF_MEMBER(track.joint_max_rad),
+          {"gripper.joint_max"},
+          Positive{}),
+      Row("mount_xyz",
+          Group::kTrack,
+          "X,Y,Z",
+          "three numbers x,y,z",
+          "Gripper base in the end effector's frame, metres (0,0,0)",
+          DF_MEMBER(track.mount_xyz_m),
           {"gripper.mount_xyz"}),
-      Row("mount_rpy", Group::kTrack, "R,P,Y", "three numbers r,p,y",
+      Row("mount_rpy",
+          Group::kTrack,
+          "R,P,Y",
+          "three numbers r,p,y",
           "Its rotation about the fixed axes x, y, z, radians (0,0,pi/2)",
-          DF_MEMBER(track.mount_rpy_rad), {"gripper.mount_rpy"}),
-      Row("pose_time", Group::kTrack, "{step,capture}", "step or capture",
+          DF_MEMBER(track.mount_rpy_rad),
+          {"gripper.mount_rpy"}),
+      Row("pose_time",
+          Group::kTrack,
+          "{step,capture}",
+          "step or capture",
           "capture: 2-D tracks and wrist poses at the time each image was taken, interpolated",
           DF_MEMBER(track.pose_time)),
 
-      Row("limit", Group::kSelection, "N", "a whole number", "How many episodes, -1 for all (10)",
-          DF_MEMBER(selection.limit)),
-      Row("episodes", Group::kSelection, "FILE|ID,ID", "a file or uuids",
+      Row("limit",
+          Group::kSelection,
+          "N",
+          "a whole number, -1 or more",
+          "How many episodes, -1 for all (10)",
+          DF_MEMBER(selection.limit),
+          {},
+          [](long long limit) { return limit >= -1; }),
+      Row("episodes",
+          Group::kSelection,
+          "FILE|ID,ID",
+          "a file or uuids",
           "Only these: a file with one uuid a line, or uuids separated by commas",
           DF_MEMBER(selection.episodes)),
-      Row("labs", Group::kSelection, "LAB,LAB", "names", "Only these labs",
+      Row("labs",
+          Group::kSelection,
+          "LAB,LAB",
+          "names",
+          "Only these labs",
           DF_MEMBER(selection.labs)),
-      Row("outcome", Group::kSelection, "{success,failure,all}", "success, failure or all",
-          "Only episodes that ended so (all)", DF_MEMBER(selection.outcome)),
-      Row("min_iou", Group::kSelection, "X", "a number",
+      Row("outcome",
+          Group::kSelection,
+          "{success,failure,all}",
+          "success, failure or all",
+          "Only episodes that ended so (all)",
+          DF_MEMBER(selection.outcome)),
+      Row("min_iou",
+          Group::kSelection,
+          "X",
+          "a number",
           "Leave out episodes whose best calibration of type IoU is lower",
           DF_MEMBER(selection.min_iou)),
-      Row("min_matches", Group::kSelection, "N", "a number",
+      Row("min_matches",
+          Group::kSelection,
+          "N",
+          "a number",
           "Leave out episodes whose best calibration of type num_matches is lower",
           DF_MEMBER(selection.min_matches)),
-      Row("max_reprojection_error", Group::kSelection, "PX", "a number",
+      Row("max_reprojection_error",
+          Group::kSelection,
+          "PX",
+          "a number",
           "Leave out episodes whose best calibration of type Reprojection_error is higher",
           DF_MEMBER(selection.max_reprojection_error)),
 
-      Row("out", Group::kRun, "DIR", "a folder", "Where results go", DF_MEMBER(out),
+      Row("out",
+          Group::kRun,
+          "DIR",
+          "a folder",
+          "Where results go",
+          DF_MEMBER(out),
           {"output_root"}),
-      Row("run_dir", Group::kRun, "DIR", "a folder",
-          "Where the run keeps its state and reports ({out}/.droidflow)", DF_MEMBER(run_dir)),
-      Row("scratch_dir", Group::kRun, "DIR", "a folder",
-          "Fast local disk for unfinished episodes ({run-dir}/incoming)", DF_MEMBER(scratch_dir)),
-      Row("workers", Group::kRun, "N", "a whole number", "Worker processes (16)",
-          DF_MEMBER(workers)),
-      Row("episode_timeout", Group::kRun, "S", "a number",
-          "Seconds that one attempt at an episode may take (300)", DF_MEMBER(episode_timeout_s)),
-      Row("deep_check", Group::kRun, "", "true or false",
+      Row("run_dir",
+          Group::kRun,
+          "DIR",
+          "a folder",
+          "Where the run keeps its state and reports ({out}/.droidflow)",
+          DF_MEMBER(run_dir)),
+      Row("scratch_dir",
+          Group::kRun,
+          "DIR",
+          "a folder",
+          "Fast local disk for unfinished episodes ({run-dir}/incoming)",
+          DF_MEMBER(scratch_dir)),
+      Row("workers",
+          Group::kRun,
+          "N",
+          "a whole number from 1 to 1024",
+          "Worker processes (16)",
+          DF_MEMBER(workers),
+          {},
+          [](int workers) { return workers >= 1 && workers <= 1024; }),
+      Row("episode_timeout",
+          Group::kRun,
+          "S",
+          "a number more than 0",
+          "Seconds that one attempt at an episode may take (300)",
+          DF_MEMBER(episode_timeout_s),
+          {},
+          Positive{}),
+      Row("deep_check",
+          Group::kRun,
+          "",
+          "true or false",
           "On resume read finished files back; by default size and time of change are compared",
           DF_MEMBER(deep_check)),
-      Row("retry_quarantined", Group::kRun, "", "true or false",
-          "On resume try quarantined episodes again", DF_MEMBER(retry_quarantined)),
-      Row("recompute", Group::kRun, "", "true or false", "Do finished episodes again too",
+      Row("retry_quarantined",
+          Group::kRun,
+          "",
+          "true or false",
+          "On resume try quarantined episodes again",
+          DF_MEMBER(retry_quarantined)),
+      Row("recompute",
+          Group::kRun,
+          "",
+          "true or false",
+          "Do finished episodes again too",
           DF_MEMBER(recompute)),
   };
   return options;
@@ -265,7 +431,8 @@ Result<std::string> ScalarText(const YAML::Node& node) {
 /// Sets every option that `node` names.
 Status ApplyMapping(const YAML::Node& node, const std::string& prefix, MetadataOptions& options) {
   if (node.IsNull()) return {};
-  if (!node.IsMap()) return Fail(ErrorKind::kUsage, "want 'key: value' lines, at {}", At(node.Mark()));
+  if (!node.IsMap())
+    return Fail(ErrorKind::kUsage, "want 'key: value' lines, at {}", At(node.Mark()));
   for (const auto& entry : node) {
     if (!entry.first.IsScalar()) {
       return Fail(ErrorKind::kUsage, "want a name, at {}", At(entry.first.Mark()));
@@ -315,7 +482,8 @@ std::optional<double> TrackOptions::FixedFps() const {
 }
 
 std::filesystem::path MetadataOptions::RunDir() const {
-  return run_dir.empty() ? std::filesystem::path(out) / ".droidflow" : std::filesystem::path(run_dir);
+  return run_dir.empty() ? std::filesystem::path(out) / ".droidflow"
+                         : std::filesystem::path(run_dir);
 }
 
 Status SetOption(std::string_view key, const std::string& text, MetadataOptions& options) {
@@ -335,14 +503,22 @@ Status LoadConfig(const std::filesystem::path& path, MetadataOptions& options) {
           return Error{error.kind, fmt::format("{}: {}", error.message, path.string())};
         });
   } catch (const YAML::Exception& error) {
-    return Fail(ErrorKind::kUsage, "not YAML: {}, at {}: {}", error.msg, At(error.mark), path.string());
+    return Fail(
+        ErrorKind::kUsage, "not YAML: {}, at {}: {}", error.msg, At(error.mark), path.string());
   }
 }
 
 std::string FormatConfig(const MetadataOptions& options) {
+  MetadataOptions in_force = options;
+  TrackOptions& track = in_force.track;
+  track.min_point_depth_m = track.MinPointDepthM();
+  track.joint_max_rad = track.JointMaxRad();
+  track.fps = track.FixedFps();
+  if (track.contact_points.empty()) track.points = track.PointsPerFinger();
+  in_force.run_dir = options.out.empty() ? options.run_dir : options.RunDir().string();
   std::string text;
   for (const Option& option : Options()) {
-    const std::string value = option.get(options);
+    const std::string value = option.get(in_force);
     if (value.empty()) {
       text += fmt::format("# {}:\n", option.info.key);
       continue;
@@ -361,26 +537,7 @@ std::vector<OptionInfo> ListOptions() {
 }
 
 Status CheckOptions(const MetadataOptions& options) {
-  const TrackOptions& track = options.track;
-  const auto positive = [](const char* name, double value) -> Status {
-    if (value > 0) return {};
-    return Fail(ErrorKind::kUsage, "{}: want more than 0, have {}", name, value);
-  };
-  DF_RETURN_IF_ERROR(positive("--step-mm", track.step_mm));
-  DF_RETURN_IF_ERROR(positive("--fps", track.fps.value_or(1)));
-  DF_RETURN_IF_ERROR(positive("--points", track.points.value_or(1)));
-  DF_RETURN_IF_ERROR(positive("--max-frames", track.max_frames.value_or(1)));
-  DF_RETURN_IF_ERROR(positive("--min-point-depth", track.min_point_depth_m.value_or(1)));
-  DF_RETURN_IF_ERROR(positive("--gripper-joint-max", track.joint_max_rad.value_or(1)));
-  DF_RETURN_IF_ERROR(positive("--workers", options.workers));
-  DF_RETURN_IF_ERROR(positive("--episode-timeout", options.episode_timeout_s));
-  if (options.workers > 1024) {
-    return Fail(ErrorKind::kUsage, "--workers: want at most 1024, have {}", options.workers);
-  }
-  if (options.selection.limit < -1) {
-    return Fail(ErrorKind::kUsage, "--limit: want -1 (all) or more, have {}", options.selection.limit);
-  }
-  if (!track.contact_points.empty() && !track.finger_mesh.empty()) {
+  if (!options.track.contact_points.empty() && !options.track.finger_mesh.empty()) {
     return Fail(ErrorKind::kUsage, "give --contact-points or --finger-mesh, not both");
   }
   return {};
@@ -393,9 +550,9 @@ Result<std::string> FormatTrackConfig(const TrackOptions& options) {
     DF_ASSIGN_OR_RETURN(config["contact_points"], Identify(options.contact_points));
   } else if (!options.finger_mesh.empty()) {
     DF_ASSIGN_OR_RETURN(config["finger_mesh"], Identify(options.finger_mesh));
-    config["points"] = options.points.value_or(480);
+    config["points"] = options.PointsPerFinger();
   } else {
-    config["points"] = options.points.value_or(480);
+    config["points"] = options.PointsPerFinger();
   }
   config["step_mm"] = options.step_mm;
   config["fps"] = nullptr;

@@ -1,7 +1,10 @@
 #pragma once
 
-/// Everything a user can set, once: the same table serves YAML files, `--print-config`, the record in
-/// quality.json and the fingerprint by which a run knows results made with other settings.
+/// Everything a user can set, once: the same table serves YAML files, `--print-config`, the record
+/// in quality.json and the fingerprint by which a run knows results made with other settings.
+
+#include "droidflow/core/result.h"
+#include "droidflow/episode/episode.h"
 
 #include <array>
 #include <filesystem>
@@ -10,9 +13,6 @@
 #include <string>
 #include <string_view>
 #include <vector>
-
-#include "droidflow/core/result.h"
-#include "droidflow/episode/episode.h"
 
 namespace droidflow {
 
@@ -44,6 +44,7 @@ struct TrackOptions {
   std::array<double, 3> mount_rpy_rad = {0, 0, std::numbers::pi / 2};
   PoseTime pose_time = PoseTime::kStep;
 
+  [[nodiscard]] int PointsPerFinger() const { return points.value_or(480); }
   [[nodiscard]] double JointMaxRad() const;
   [[nodiscard]] double MinPointDepthM() const;
   [[nodiscard]] bool Float32Distances() const { return compat == Compat::kOriginal; }
@@ -83,7 +84,8 @@ struct MetadataOptions {
   std::string scratch_dir;  ///< empty: {run_dir}/incoming
   int workers = 16;
   double episode_timeout_s = 300;
-  bool deep_check = false;         ///< on resume read finished files back instead of trusting size and time
+  bool deep_check =
+      false;  ///< on resume read finished files back instead of trusting size and time
   bool retry_quarantined = false;  ///< on resume try quarantined episodes again
   bool recompute = false;          ///< do finished episodes again too
 
@@ -94,15 +96,20 @@ struct MetadataOptions {
 /// cam2base_extrinsics_path, finger_mesh_path, output_root, num_track_points, min_depth. A nested
 /// mapping counts as dotted keys: `gripper: {mount_xyz: [0, 0, 0]}` is gripper.mount_xyz.
 ///
-/// @return kNotFound when there is no such file; kUsage with file, line and column for malformed YAML,
+/// @return kNotFound when there is no such file; kUsage with file, line and column for malformed
+/// YAML,
 ///         an unknown key or a value of the wrong type.
 [[nodiscard]] Status LoadConfig(const std::filesystem::path& path, MetadataOptions& options);
 
-/// The options as a YAML file that LoadConfig reads back to the same.
+/// The options in force as a YAML file that LoadConfig reads back: defaults are written out, what
+/// has none stands in a comment.
 [[nodiscard]] std::string FormatConfig(const MetadataOptions& options);
 
-/// Sets one option from text, as a flag or a YAML file gives it. @return kUsage with what was expected.
-[[nodiscard]] Status SetOption(std::string_view key, const std::string& text, MetadataOptions& options);
+/// Sets one option from text, as a flag or a YAML file gives it. @return kUsage with what was
+/// expected.
+[[nodiscard]] Status SetOption(std::string_view key,
+                               const std::string& text,
+                               MetadataOptions& options);
 
 /// One row of the table of options, for `--help` and for the command line to walk over.
 struct OptionInfo {
@@ -114,7 +121,7 @@ struct OptionInfo {
 };
 [[nodiscard]] std::vector<OptionInfo> ListOptions();
 
-/// Refuses values that cannot work together or at all, naming the option. @return kUsage.
+/// Refuses options that cannot work together. @return kUsage.
 [[nodiscard]] Status CheckOptions(const MetadataOptions& options);
 
 /// Every parameter that shaped the numbers, as compact JSON with resolved defaults: `config` of

@@ -57,14 +57,16 @@ TEST_F(ConfigFile, SaysWhereItIsNotYaml) {
 }
 
 TEST_F(ConfigFile, RefusesAnUnknownKeyAndSaysWhere) {
-  EXPECT_THAT(Load("droid_root: /raw\ndroid_rot: /raw\n"),
-              FailsWith(ErrorKind::kUsage,
-                        AllOf(HasSubstr("unknown option 'droid_rot'"), HasSubstr("line 2, column 1"))));
+  EXPECT_THAT(
+      Load("droid_root: /raw\ndroid_rot: /raw\n"),
+      FailsWith(ErrorKind::kUsage,
+                AllOf(HasSubstr("unknown option 'droid_rot'"), HasSubstr("line 2, column 1"))));
 }
 
 TEST_F(ConfigFile, RefusesAValueOfTheWrongTypeAndShowsIt) {
   EXPECT_THAT(Load("workers: many\n"),
-              FailsWith(ErrorKind::kUsage, HasSubstr("workers: want a whole number, have 'many'")));
+              FailsWith(ErrorKind::kUsage,
+                        HasSubstr("workers: want a whole number from 1 to 1024, have 'many'")));
   EXPECT_THAT(Load("step_mm: .nan\n"), FailsWith(ErrorKind::kUsage, HasSubstr("have '.nan'")));
 }
 
@@ -88,7 +90,8 @@ TEST_F(ConfigFile, PrintedReadsBackTheSame) {
 }
 
 TEST(TrackOptions, CompatOriginalChangesDefaultsButNotWhatIsGiven) {
-  TrackOptions options{.compat = Compat::kOriginal};
+  TrackOptions options;
+  options.compat = Compat::kOriginal;
   EXPECT_EQ(options.JointMaxRad(), 0.8);
   EXPECT_EQ(options.MinPointDepthM(), 0.1);
   EXPECT_EQ(options.FixedFps(), 30.0);
@@ -102,24 +105,40 @@ TEST(TrackOptions, ConfigNamesAContactPointsFileByContentNotByPlace) {
   const TemporaryDirectory folder;
   ASSERT_THAT(WriteFileAtomically(folder / "a/points.npy", "123456789"), IsOk());
   ASSERT_THAT(WriteFileAtomically(folder / "b/points.npy", "123456789"), IsOk());
-  const auto config = FormatTrackConfig({.contact_points = folder / "a/points.npy"});
+  TrackOptions options;
+  options.contact_points = folder / "a/points.npy";
+  const auto config = FormatTrackConfig(options);
   ASSERT_THAT(config, IsOk());
   // The check value of CRC-32: that of the digits 1 to 9.
   EXPECT_THAT(*config, HasSubstr("points.npy crc32=cbf43926"));
-  EXPECT_EQ(*config, *FormatTrackConfig({.contact_points = folder / "b/points.npy"}));
+  options.contact_points = folder / "b/points.npy";
+  EXPECT_EQ(*FormatTrackConfig(options), *config);
 }
 
-TEST(CheckOptions, NamesTheOptionThatCannotWork) {
+TEST_F(ConfigFile, RefusesAValueOutOfRangeAndSaysWhere) {
+  EXPECT_THAT(Load("labs: IRIS\nfps: -1\n"),
+              FailsWith(ErrorKind::kUsage,
+                        AllOf(HasSubstr("fps: want a number more than 0, have '-1'"),
+                              HasSubstr("line 2"))));
+  EXPECT_THAT(Load("limit: -2\n"), FailsWith(ErrorKind::kUsage, HasSubstr("limit: want")));
+  EXPECT_THAT(Load("workers: 0\n"), FailsWith(ErrorKind::kUsage, HasSubstr("workers: want")));
+}
+
+TEST(CheckOptions, RefusesTwoSourcesOfContactPoints) {
   MetadataOptions options;
-  options.track.step_mm = 0;
-  EXPECT_THAT(CheckOptions(options), FailsWith(ErrorKind::kUsage, HasSubstr("--step-mm: want more than 0")));
-  options = {};
-  options.selection.limit = -2;
-  EXPECT_THAT(CheckOptions(options), FailsWith(ErrorKind::kUsage, HasSubstr("--limit")));
-  options = {};
   options.track.contact_points = "a.npy";
   options.track.finger_mesh = "b.stl";
   EXPECT_THAT(CheckOptions(options), FailsWith(ErrorKind::kUsage, HasSubstr("not both")));
+}
+
+TEST(FormatConfig, WritesOutTheDefaultsInForce) {
+  MetadataOptions options;
+  options.out = "/o";
+  EXPECT_THAT(FormatConfig(options),
+              AllOf(HasSubstr("points: 480\n"),
+                    HasSubstr("min_point_depth: 0.01\n"),
+                    HasSubstr("run_dir: /o/.droidflow\n"),
+                    HasSubstr("# fps:\n")));
 }
 
 }  // namespace

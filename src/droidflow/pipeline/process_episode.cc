@@ -1,8 +1,5 @@
 #include "droidflow/pipeline/process_episode.h"
 
-#include <array>
-#include <chrono>
-
 #include "droidflow/core/check.h"
 #include "droidflow/core/files.h"
 #include "droidflow/episode/status.h"
@@ -13,6 +10,8 @@
 #include "droidflow/tracks/camera_poses.h"
 #include "droidflow/tracks/contact_pad.h"
 
+#include <chrono>
+
 namespace droidflow {
 namespace {
 
@@ -22,7 +21,7 @@ namespace fs = std::filesystem;
 constexpr double kDefaultFps = 15;
 
 Result<std::vector<Vector3>> LoadPadPoints(const TrackOptions& options) {
-  const auto count = static_cast<std::size_t>(options.points.value_or(static_cast<int>(kDefaultPadPoints)));
+  const auto count = static_cast<std::size_t>(options.PointsPerFinger());
   if (!options.contact_points.empty()) {
     DF_ASSIGN_OR_RETURN(const NpyArray array, ReadNpy(options.contact_points));
     DF_ASSIGN_OR_RETURN(const std::vector<double> values, array.ToDoubles());
@@ -33,10 +32,10 @@ Result<std::vector<Vector3>> LoadPadPoints(const TrackOptions& options) {
   }
   if (!options.finger_mesh.empty()) {
     DF_ASSIGN_OR_RETURN(const std::vector<StlTriangle> stl, ReadStl(options.finger_mesh));
-    std::vector<std::array<Vector3, 3>> mesh;
+    std::vector<MeshFace> mesh;
     mesh.reserve(stl.size());
     for (const StlTriangle& face : stl) {
-      std::array<Vector3, 3>& triangle = mesh.emplace_back();
+      MeshFace& triangle = mesh.emplace_back();
       for (std::size_t i = 0; i < triangle.size(); ++i) {
         triangle[i] = {face.vertices[i][0], face.vertices[i][1], face.vertices[i][2]};
       }
@@ -144,9 +143,9 @@ CameraView ViewOf(const EpisodeCamera& camera,
   RobotStates at_capture;
   if (context.options.track.pose_time == PoseTime::kCapture) {
     if (camera.capture_ms.empty() || episode.trajectory.step_start_ms.empty()) {
-      warnings.push_back(
-          {status::kNoTimestamps,
-           fmt::format("camera {}: no capture times, poses are those of the steps", camera.serial)});
+      warnings.push_back({status::kNoTimestamps,
+                          fmt::format("camera {}: no capture times, poses are those of the steps",
+                                      camera.serial)});
     } else {
       at_capture = InterpolateAt(T_base_ee,
                                  episode.trajectory.gripper_position,
@@ -182,12 +181,11 @@ Status ComputeTracksStep(const EpisodeContext& context, EpisodeData& episode, co
   episode.pad_points_m = context.pad_points_m;
   episode.track.emplace(
       T_base_ee, episode.trajectory.gripper_position, gripper, episode.pad_points_m);
-  DF_ASSIGN_OR_RETURN(
-      episode.plan,
-      PlanResample(CentroidsAsStored(*episode.track),
-                   options.step_mm / 1000.0,
-                   options.Float32Distances() ? DistancePrecision::kFloat32
-                                              : DistancePrecision::kFloat64));
+  DF_ASSIGN_OR_RETURN(episode.plan,
+                      PlanResample(CentroidsAsStored(*episode.track),
+                                   options.step_mm / 1000.0,
+                                   options.Float32Distances() ? DistancePrecision::kFloat32
+                                                              : DistancePrecision::kFloat64));
   if (const auto fixed = options.FixedFps()) {
     episode.fps = *fixed;
   } else {

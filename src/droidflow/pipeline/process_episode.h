@@ -2,16 +2,16 @@
 
 /// One episode, step by step: raw files in, products out.
 
-#include <filesystem>
-#include <string>
-#include <vector>
-
 #include "droidflow/core/result.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/io/annotations.h"
 #include "droidflow/jobs/task.h"
 #include "droidflow/pipeline/options.h"
 #include "droidflow/pipeline/products.h"
+
+#include <filesystem>
+#include <string>
+#include <vector>
 
 namespace droidflow {
 
@@ -26,13 +26,15 @@ struct EpisodeContext {
 
 /// Checks the raw root and opens the annotations.
 ///
-/// @return kUsage without a root; kNotFound for a missing folder or file; kInvalidData for a malformed
+/// @return kUsage without a root; kNotFound for a missing folder or file; kInvalidData for a
+/// malformed
 ///         annotation file.
 [[nodiscard]] Result<Annotations> OpenInputs(const InputOptions& input);
 
 /// Checks the input paths, opens the annotations and reads calibration files and contact points.
 ///
-/// @return kNotFound for a missing root, folder or file; kUsage for points or a mesh that cannot serve;
+/// @return kNotFound for a missing root, folder or file; kUsage for points or a mesh that cannot
+/// serve;
 ///         kInvalidData for a malformed annotation or calibration file.
 [[nodiscard]] Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options);
 

@@ -1,15 +1,15 @@
 #include "droidflow/pipeline/products.h"
 
+#include "droidflow/core/check.h"
+#include "droidflow/core/files.h"
+#include "droidflow/formats/npz_writer.h"
+#include "droidflow/pipeline/build_info.h"
+
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
 #include <span>
-
-#include "droidflow/core/check.h"
-#include "droidflow/core/files.h"
-#include "droidflow/formats/npz_writer.h"
-#include "droidflow/pipeline/build_info.h"
 
 #include <nlohmann/json.hpp>
 
@@ -56,7 +56,8 @@ Status AddRows(NpzWriter& npz,
     }
     return {};
   }
-  const std::size_t rows_at_once = std::max<std::size_t>(1, std::min(kRoom / 4, std::size_t{16384}) / width);
+  const std::size_t rows_at_once =
+      std::max<std::size_t>(1, std::min(kRoom / 4, std::size_t{16384}) / width);
   for (std::size_t begin = 0; begin < count; begin += rows_at_once) {
     const std::size_t rows = std::min(rows_at_once, count - begin);
     DF_ASSIGN_OR_RETURN(const std::span<T> room, npz.Reserve<T>(rows * width));
@@ -69,9 +70,10 @@ Status AddRows(NpzWriter& npz,
 /// An array [count, 4, 4] of poses.
 template <typename T, typename PoseAt>
 Status AddPoses(NpzWriter& npz, const std::string& name, std::size_t count, PoseAt pose_at) {
-  return AddRows<T>(npz, name, {Size(count), 4, 4}, count, 16, [&](std::size_t i, std::span<T> out) {
-    StoreMatrix<T>(pose_at(i), out);
-  });
+  return AddRows<T>(
+      npz, name, {Size(count), 4, 4}, count, 16, [&](std::size_t i, std::span<T> out) {
+        StoreMatrix<T>(pose_at(i), out);
+      });
 }
 
 template <typename PointAt>
@@ -87,7 +89,10 @@ const Transform& PoseAt(const CameraView& view, std::size_t frame) {
   return view.T_base_cam.size() == 1 ? view.T_base_cam.front() : view.T_base_cam[frame];
 }
 
-Status AddTracks2d(NpzWriter& npz, const EpisodeData& episode, std::size_t index, double min_depth_m,
+Status AddTracks2d(NpzWriter& npz,
+                   const EpisodeData& episode,
+                   std::size_t index,
+                   double min_depth_m,
                    CameraView& view) {
   const EpisodeCamera& camera = episode.cameras[index];
   const ContactTrack& track = view.track ? *view.track : *episode.track;
@@ -161,7 +166,8 @@ Json OrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Jso
 Json DescribeCamera(const EpisodeData& episode, std::size_t index) {
   const EpisodeCamera& camera = episode.cameras[index];
   Json metric = nullptr;
-  if (camera.metric) metric = {{"type", ToString(camera.metric->type)}, {"value", camera.metric->value}};
+  if (camera.metric)
+    metric = {{"type", ToString(camera.metric->type)}, {"value", camera.metric->value}};
   return {{"role", ToString(camera.role)},
           {"intrinsics_source", OrNull(camera.intrinsics_source)},
           {"extrinsics_source", OrNull(camera.extrinsics_source)},
@@ -191,13 +197,13 @@ Status WriteTracksNpz(EpisodeData& episode,
   const std::size_t points = track.point_count();
 
   DF_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path));
-  DF_RETURN_IF_ERROR(AddRows<float>(
-      npz,
-      "tracks_3d",
-      {Size(frames), Size(points), 3},
-      frames,
-      3 * points,
-      [&](std::size_t t, std::span<float> xyz_m) { track.PointsAt(t, xyz_m); }));
+  DF_RETURN_IF_ERROR(
+      AddRows<float>(npz,
+                     "tracks_3d",
+                     {Size(frames), Size(points), 3},
+                     frames,
+                     3 * points,
+                     [&](std::size_t t, std::span<float> xyz_m) { track.PointsAt(t, xyz_m); }));
   DF_RETURN_IF_ERROR(AddRows<double>(npz,
                                      "contact_points_local",
                                      {Size(episode.pad_points_m.size()), 3},
@@ -211,17 +217,19 @@ Status WriteTracksNpz(EpisodeData& episode,
       npz, "contact_centroids", frames, [&](std::size_t t) { return track.Centroid(t); }));
   DF_RETURN_IF_ERROR(AddPoses<float>(
       npz, "contact_frames", frames, [&](std::size_t t) { return track.ContactFrame(t); }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(
-      npz, "left_contact_frames", frames, [&](std::size_t t) { return track.LeftContactFrame(t); }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(
-      npz, "right_contact_frames", frames, [&](std::size_t t) { return track.RightContactFrame(t); }));
-  DF_RETURN_IF_ERROR(AddRows<float>(
-      npz,
-      "normalized_tracks_3d",
-      {Size(steps), Size(points), 3},
-      steps,
-      3 * points,
-      [&](std::size_t m, std::span<float> xyz_m) { resampled.PointsAt(m, xyz_m); }));
+  DF_RETURN_IF_ERROR(AddPoses<float>(npz, "left_contact_frames", frames, [&](std::size_t t) {
+    return track.LeftContactFrame(t);
+  }));
+  DF_RETURN_IF_ERROR(AddPoses<float>(npz, "right_contact_frames", frames, [&](std::size_t t) {
+    return track.RightContactFrame(t);
+  }));
+  DF_RETURN_IF_ERROR(
+      AddRows<float>(npz,
+                     "normalized_tracks_3d",
+                     {Size(steps), Size(points), 3},
+                     steps,
+                     3 * points,
+                     [&](std::size_t m, std::span<float> xyz_m) { resampled.PointsAt(m, xyz_m); }));
   DF_RETURN_IF_ERROR(AddPoints(
       npz, "normalized_centroids", steps, [&](std::size_t m) { return resampled.Centroid(m); }));
   DF_RETURN_IF_ERROR(AddPoses<float>(
@@ -246,8 +254,7 @@ Status WriteTracksNpz(EpisodeData& episode,
   DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_normalized_steps", Size(steps)));
   for (std::size_t i = 0; i < episode.cameras.size(); ++i) {
     if (!episode.cameras[i].has_tracks_2d()) continue;
-    DF_RETURN_IF_ERROR(
-        AddTracks2d(npz, episode, i, options.MinPointDepthM(), episode.views[i]));
+    DF_RETURN_IF_ERROR(AddTracks2d(npz, episode, i, options.MinPointDepthM(), episode.views[i]));
   }
   DF_RETURN_IF_ERROR(npz.AddStrings("cameras_with_2d_tracks", SerialsWithTracks2d(episode)));
   DF_RETURN_IF_ERROR(AddPoses<double>(
@@ -260,7 +267,8 @@ Status WriteTracksNpz(EpisodeData& episode,
                                      frames,
                                      6,
                                      [&](std::size_t t, std::span<double> out) {
-                                       std::ranges::copy(trajectory.cartesian_position[t], out.begin());
+                                       std::ranges::copy(trajectory.cartesian_position[t],
+                                                         out.begin());
                                      }));
   DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_frames", Size(frames)));
   DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_points_per_finger", Size(points / 2)));
@@ -316,8 +324,7 @@ Status WriteIntrinsicsJson(const EpisodeData& episode, const std::filesystem::pa
                        {"approximate", camera.approximate_intrinsics},
                        {"baseline_m", camera.baseline_m},
                        {"baseline_source", camera.baseline_source}};
-    DF_RETURN_IF_ERROR(
-        WriteFileAtomically(directory / IntrinsicsFile(camera.serial), json.dump(2) + "\n"));
+    DF_RETURN_IF_ERROR(WriteFile(directory / IntrinsicsFile(camera.serial), json.dump(2) + "\n"));
   }
   return {};
 }
@@ -349,26 +356,24 @@ Status WriteQualityJson(const EpisodeData& episode,
   for (const StageTime& stage : episode.stages) {
     timings[stage.name] = std::round(stage.duration_ms * 1000) / 1000;
   }
-  const Json json = {
-      {"episode_id", episode.ref.uuid},
-      {"source_path", episode.ref.relative_path},
-      {"outcome", ToString(episode.ref.outcome)},
-      {"num_frames", episode.trajectory.size()},
-      {"num_track_points", 2 * episode.pad_points_m.size()},
-      {"external_cameras", externals},
-      {"wrist_camera", wrist},
-      {"cameras_with_2d_tracks", SerialsWithTracks2d(episode)},
-      {"cam2base_calibration", calibration},
-      {"droidflow_version", build_info::kVersion},
-      {"config", Json::parse(config_json)},
-      {"cameras", cameras},
-      {"path_length_mm", episode.plan.cumulative_distance_m.back() * kMillimetres},
-      {"idle_fraction", IdleFraction(episode)},
-      {"current_task", episode.metadata.current_task},
-      {"warnings", warnings},
-      {"timings_ms", timings}};
-  return WriteFileAtomically(
-      path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  const Json json = {{"episode_id", episode.ref.uuid},
+                     {"source_path", episode.ref.relative_path},
+                     {"outcome", ToString(episode.ref.outcome)},
+                     {"num_frames", episode.trajectory.size()},
+                     {"num_track_points", 2 * episode.pad_points_m.size()},
+                     {"external_cameras", externals},
+                     {"wrist_camera", wrist},
+                     {"cameras_with_2d_tracks", SerialsWithTracks2d(episode)},
+                     {"cam2base_calibration", calibration},
+                     {"droidflow_version", build_info::kVersion},
+                     {"config", Json::parse(config_json)},
+                     {"cameras", cameras},
+                     {"path_length_mm", episode.plan.cumulative_distance_m.back() * kMillimetres},
+                     {"idle_fraction", IdleFraction(episode)},
+                     {"current_task", episode.metadata.current_task},
+                     {"warnings", warnings},
+                     {"timings_ms", timings}};
+  return WriteFile(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
 }
 
 }  // namespace droidflow

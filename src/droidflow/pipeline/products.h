@@ -2,11 +2,6 @@
 
 /// The files that droidflow writes for an episode; docs/formats.md has them byte for byte.
 
-#include <filesystem>
-#include <optional>
-#include <string>
-#include <vector>
-
 #include "droidflow/core/result.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/episode/trajectory.h"
@@ -15,6 +10,11 @@
 #include "droidflow/pipeline/options.h"
 #include "droidflow/tracks/contact_track.h"
 #include "droidflow/tracks/resample.h"
+
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
 
 namespace droidflow {
 
@@ -55,7 +55,8 @@ struct EpisodeData {
 [[nodiscard]] Status WriteTracksNpz(EpisodeData& episode,
                                     const TrackOptions& options,
                                     const std::filesystem::path& path);
-[[nodiscard]] Status WriteExtrinsicsNpz(const EpisodeData& episode, const std::filesystem::path& path);
+[[nodiscard]] Status WriteExtrinsicsNpz(const EpisodeData& episode,
+                                        const std::filesystem::path& path);
 /// One file per camera whose intrinsics are known, below `directory`.
 [[nodiscard]] Status WriteIntrinsicsJson(const EpisodeData& episode,
                                          const std::filesystem::path& directory);

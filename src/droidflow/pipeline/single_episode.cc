@@ -1,10 +1,10 @@
 #include "droidflow/pipeline/single_episode.h"
 
-#include <cstdlib>
-#include <string>
-
 #include "droidflow/core/files.h"
 #include "droidflow/io/episode_finder.h"
+
+#include <cstdlib>
+#include <string>
 
 #include <fmt/format.h>
 
@@ -23,7 +23,8 @@ Result<std::vector<fs::path>> MoveFiles(const fs::path& ready, const fs::path& f
     DF_RETURN_IF_ERROR(MakeDirectories(target.parent_path()));
     std::error_code error;
     fs::rename(ready / file.name, target, error);
-    if (error) return FailErrno(error.value(), fmt::format("cannot move a file to {}", target.string()));
+    if (error)
+      return FailErrno(error.value(), fmt::format("cannot move a file to {}", target.string()));
     moved.push_back(target);
   }
   DF_RETURN_IF_ERROR(SyncTree(final_dir));
@@ -32,9 +33,11 @@ Result<std::vector<fs::path>> MoveFiles(const fs::path& ready, const fs::path& f
 
 }  // namespace
 
-Result<EpisodeRef> FindSingleEpisode(const EpisodeContext& context, std::string_view uuid_or_folder) {
+Result<EpisodeRef> FindSingleEpisode(const EpisodeContext& context,
+                                     std::string_view uuid_or_folder) {
   const fs::path root = context.options.input.droid_root;
-  if (uuid_or_folder.find('/') != std::string_view::npos) return FindEpisodeByPath(root, uuid_or_folder);
+  if (uuid_or_folder.find('/') != std::string_view::npos)
+    return FindEpisodeByPath(root, uuid_or_folder);
   return FindEpisode(root, uuid_or_folder, &context.annotations);
 }
 
@@ -50,7 +53,8 @@ Result<SingleEpisode> WriteSingleEpisode(const EpisodeContext& context,
     return FailErrno(errno, fmt::format("cannot make a folder in {}", hidden.string()));
   }
   ProcessedEpisode processed = ProcessEpisode(context, ref, products, scratch);
-  Result<std::vector<fs::path>> files = processed.status.and_then([&] { return MoveFiles(scratch, final_dir); });
+  Result<std::vector<fs::path>> files =
+      processed.status.and_then([&] { return MoveFiles(scratch, final_dir); });
   const Status removed = RemoveTree(scratch);
   if (!files) return tl::unexpected(std::move(files).error());
   DF_RETURN_IF_ERROR(removed);

@@ -2,12 +2,12 @@
 
 /// Some products of one episode, without a run: `droidflow tracks` and `droidflow intrinsics`.
 
+#include "droidflow/core/result.h"
+#include "droidflow/pipeline/process_episode.h"
+
 #include <filesystem>
 #include <string_view>
 #include <vector>
-
-#include "droidflow/core/result.h"
-#include "droidflow/pipeline/process_episode.h"
 
 namespace droidflow {
 
@@ -20,8 +20,8 @@ struct SingleEpisode {
   std::vector<Warning> warnings;
 };
 
-/// Computes the products in a folder of their own, then moves each file over the one in the episode's
-/// output folder. Other files there stay.
+/// Computes the products in a folder of their own, then moves each file over the one in the
+/// episode's output folder. Other files there stay.
 ///
 /// @return an error with a status where a run would quarantine the episode.
 [[nodiscard]] Result<SingleEpisode> WriteSingleEpisode(const EpisodeContext& context,

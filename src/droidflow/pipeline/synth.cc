@@ -1,5 +1,13 @@
 #include "droidflow/pipeline/synth.h"
 
+#include "droidflow/core/check.h"
+#include "droidflow/core/files.h"
+#include "droidflow/episode/episode.h"
+#include "droidflow/episode/status.h"
+#include "droidflow/formats/mp4_writer.h"
+#include "droidflow/geometry/pose.h"
+#include "droidflow/io/trajectory_writer.h"
+
 #include <algorithm>
 #include <array>
 #include <chrono>
@@ -9,14 +17,6 @@
 #include <numbers>
 #include <optional>
 #include <random>
-
-#include "droidflow/core/check.h"
-#include "droidflow/core/files.h"
-#include "droidflow/episode/episode.h"
-#include "droidflow/episode/status.h"
-#include "droidflow/formats/mp4_writer.h"
-#include "droidflow/geometry/pose.h"
-#include "droidflow/io/trajectory_writer.h"
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -97,7 +97,9 @@ struct Station {
 
 Station MakeStation(std::size_t index, Random& random) {
   const Vector3 work_m(0.5, 0, 0.15);
-  const auto serial = [&](int k) { return fmt::format("{}", 20000000 + 1000 * index + 100 * k + 7); };
+  const auto serial = [&](int k) {
+    return fmt::format("{}", 20000000 + 1000 * index + 100 * k + 7);
+  };
   const auto camera = [&](CameraRole role, int k, const Transform& pose, bool mini) {
     return SynthCamera{.role = role,
                        .serial = serial(k),
@@ -112,16 +114,20 @@ Station MakeStation(std::size_t index, Random& random) {
   T_ee_cam.linear() = RotationZ(kPi / 2) * RotationX(random.Uniform(-0.35, -0.25));
   T_ee_cam.translation() = Vector3(0.07, 0.029, 0.02);
   return {.lab = kLabs[index],
-          .cameras = {camera(CameraRole::kExternal1, 1,
-                             LookAt({random.Uniform(0.1, 0.3), random.Uniform(0.5, 0.8), 0.45}, work_m),
-                             false),
-                      camera(CameraRole::kExternal2, 2,
-                             LookAt({random.Uniform(0.1, 0.3), random.Uniform(-0.8, -0.5), 0.4}, work_m),
-                             false),
-                      camera(CameraRole::kWrist, 3, T_ee_cam, true)}};
+          .cameras = {
+              camera(CameraRole::kExternal1,
+                     1,
+                     LookAt({random.Uniform(0.1, 0.3), random.Uniform(0.5, 0.8), 0.45}, work_m),
+                     false),
+              camera(CameraRole::kExternal2,
+                     2,
+                     LookAt({random.Uniform(0.1, 0.3), random.Uniform(-0.8, -0.5), 0.4}, work_m),
+                     false),
+              camera(CameraRole::kWrist, 3, T_ee_cam, true)}};
 }
 
-/// A smooth way through random points of the work space, with rests, and a gripper that closes and opens.
+/// A smooth way through random points of the work space, with rests, and a gripper that closes and
+/// opens.
 void MakeMotion(int steps, Random& random, Trajectory& trajectory) {
   struct Way {
     std::array<double, 6> pose;
@@ -172,9 +178,9 @@ struct Twist {
   int metadata_length_off = 0;
   int frames_off = 0;
   bool recordings = true;
-  bool calibrated = true;       ///< extrinsics anywhere
+  bool calibrated = true;  ///< extrinsics anywhere
   bool known_intrinsics = true;
-  bool empty_entry = false;     ///< in the superset: {}
+  bool empty_entry = false;  ///< in the superset: {}
   bool stale_annotation = false;
   /// Changes what is written to the trajectory.
   std::function<void(TrajectoryRecord&)> change_record = {};
@@ -199,7 +205,9 @@ class Synthesizer {
 
   Result<SynthReport> Run() {
     if (fs::exists(directory_ / "raw")) {
-      return Fail(ErrorKind::kUsage, "want a new folder, this one holds raw/ already: {}", directory_.string());
+      return Fail(ErrorKind::kUsage,
+                  "want a new folder, this one holds raw/ already: {}",
+                  directory_.string());
     }
     for (int i = 0; i < options_.episodes; ++i) {
       DF_ASSIGN_OR_RETURN(const EpisodeRef ref, WriteEpisode(Twist{}));
@@ -215,7 +223,8 @@ class Synthesizer {
   /// A moment for each episode; one every 26 hours from a fixed day on.
   std::chrono::sys_seconds NextTime() {
     using namespace std::chrono_literals;
-    const std::chrono::sys_seconds first = std::chrono::sys_days{std::chrono::year{2023} / 7 / 3} + 9h;
+    const std::chrono::sys_seconds first =
+        std::chrono::sys_days{std::chrono::year{2023} / 7 / 3} + 9h;
     return first + (26h + 7min + 11s) * count_;
   }
 
@@ -307,8 +316,10 @@ class Synthesizer {
         recorded.frame_received_ms.push_back(step_ms - kReceivedBeforeStep_ms);
         recorded.estimated_capture_ms.push_back(step_ms - kCapturedBeforeStep_ms);
       }
-      recorded.intrinsics = Intrinsics{
-          .fx_px = camera.fx_px, .fy_px = camera.fx_px, .cx_px = camera.cx_px, .cy_px = camera.cy_px};
+      recorded.intrinsics = Intrinsics{.fx_px = camera.fx_px,
+                                       .fy_px = camera.fx_px,
+                                       .cx_px = camera.cx_px,
+                                       .cy_px = camera.cy_px};
       if (!wrist) {
         recorded.left_base = PoseVectorFrom(camera.pose);
         recorded.right_base = PoseVectorFrom(camera.pose * T_left_right);
@@ -356,20 +367,22 @@ class Synthesizer {
                      {"trajectory_length", record.trajectory.size() + twist.metadata_length_off}};
     for (const char* role : {"wrist", "ext1", "ext2"}) {
       for (const SynthCamera& camera : station.cameras) {
-        if (ToString(camera.role) == role) metadata[role + std::string("_cam_serial")] = camera.serial;
+        if (ToString(camera.role) == role)
+          metadata[role + std::string("_cam_serial")] = camera.serial;
       }
     }
     for (const SynthCamera& camera : station.cameras) {
       const std::string role(ToString(camera.role));
       const std::string mp4 = fmt::format("{}/recordings/MP4/{}.mp4", in_lab, camera.serial);
       const auto& recorded = record.trajectory.cameras.find(camera.serial);
-      if (twist.calibrated && recorded != record.trajectory.cameras.end() && recorded->second.left_base) {
+      if (twist.calibrated && recorded != record.trajectory.cameras.end() &&
+          recorded->second.left_base) {
         metadata[role + "_cam_extrinsics"] = *recorded->second.left_base;
       }
       metadata[role + "_svo_path"] = fmt::format("{}/recordings/SVO/{}.svo", in_lab, camera.serial);
       metadata[role + "_mp4_path"] = mp4;
     }
-    return WriteFileAtomically(episode_dir / fmt::format("metadata_{}.json", ref.uuid), metadata.dump());
+    return WriteFile(episode_dir / fmt::format("metadata_{}.json", ref.uuid), metadata.dump());
   }
 
   Status WriteRecording(const fs::path& path, const SynthCamera& camera, int frames) {
@@ -390,7 +403,10 @@ class Synthesizer {
                           .fps = 1000.0 / kStep_ms});
   }
 
-  void Annotate(const EpisodeRef& ref, const Station& station, const Twist& twist, std::size_t index) {
+  void Annotate(const EpisodeRef& ref,
+                const Station& station,
+                const Twist& twist,
+                std::size_t index) {
     annotations_.paths[ref.uuid] = ref.relative_path;
     Json serials = Json::object();
     for (const SynthCamera& camera : station.cameras) {
@@ -399,8 +415,10 @@ class Synthesizer {
     annotations_.serials[ref.uuid] = serials;
     // A third of the episodes stand in neither calibration file: metadata has their poses.
     if (twist.empty_entry) annotations_.superset[ref.uuid] = Json::object();
-    if (twist.calibrated && !twist.empty_entry && index % 3 != 2) {
-      (index % 3 == 0 ? AnnotateSuperset(ref, station, twist, index) : AnnotateCam2Base(ref, station));
+    if (twist.stale_annotation || (twist.calibrated && !twist.empty_entry && index % 3 == 0)) {
+      AnnotateSuperset(ref, station, twist, index);
+    } else if (twist.calibrated && !twist.empty_entry && index % 3 == 1) {
+      AnnotateCam2Base(ref, station);
     }
     if (twist.known_intrinsics && index % 3 != 0) {
       Json entry = Json::object();
@@ -419,7 +437,10 @@ class Synthesizer {
     }
   }
 
-  void AnnotateSuperset(const EpisodeRef& ref, const Station& station, const Twist& twist, std::size_t index) {
+  void AnnotateSuperset(const EpisodeRef& ref,
+                        const Station& station,
+                        const Twist& twist,
+                        std::size_t index) {
     Json entry = {{"relative_path", ref.relative_path}};
     const auto add = [&](const std::string& serial, const Transform& pose) {
       const bool iou = index % 2 == 0;
@@ -449,7 +470,8 @@ class Synthesizer {
 
   Status WriteFault(const Twist& twist) {
     DF_ASSIGN_OR_RETURN(const EpisodeRef ref, WriteEpisode(twist));
-    report_.faults.push_back({twist.kind, ref.uuid, ref.relative_path, twist.expected, twist.outcome});
+    report_.faults.push_back(
+        {twist.kind, ref.uuid, ref.relative_path, twist.expected, twist.outcome});
     return {};
   }
 
@@ -487,8 +509,8 @@ class Synthesizer {
         for (const char* mode : {"2K", "FHD", "HD", "VGA"}) {
           text += fmt::format("RX_{0}=0.002\nCV_{0}=0.004\nRZ_{0}=-0.0005\n", mode);
         }
-        DF_RETURN_IF_ERROR(WriteFileAtomically(
-            directory_ / "conf" / fmt::format("SN{}.conf", camera.serial), text));
+        DF_RETURN_IF_ERROR(
+            WriteFile(directory_ / "conf" / fmt::format("SN{}.conf", camera.serial), text));
       }
     }
     return {};
@@ -497,7 +519,7 @@ class Synthesizer {
   Status WriteAnnotations() {
     const fs::path folder = directory_ / "annotations";
     const auto write = [&](const char* name, const Json& json) {
-      return WriteFileAtomically(folder / name, json.dump(1));
+      return WriteFile(folder / name, json.dump(1));
     };
     DF_RETURN_IF_ERROR(write("cam2base_extrinsic_superset.json", annotations_.superset));
     DF_RETURN_IF_ERROR(write("cam2base_extrinsics.json", annotations_.cam2base));
@@ -506,7 +528,7 @@ class Synthesizer {
     DF_RETURN_IF_ERROR(write("camera_serials.json", annotations_.serials));
     std::string uuids;
     for (const std::string& uuid : uuids_) uuids += uuid + "\n";
-    DF_RETURN_IF_ERROR(WriteFileAtomically(directory_ / "episodes.txt", uuids));
+    DF_RETURN_IF_ERROR(WriteFile(directory_ / "episodes.txt", uuids));
     if (!options_.faults) return {};
     Json faults = Json::array();
     for (const SynthFault& fault : report_.faults) {
@@ -516,7 +538,7 @@ class Synthesizer {
                         {"expected", fault.expected},
                         {"outcome", fault.outcome}});
     }
-    return WriteFileAtomically(directory_ / "faults.json", faults.dump(1));
+    return WriteFile(directory_ / "faults.json", faults.dump(1));
   }
 
   fs::path directory_;
@@ -545,7 +567,7 @@ fs::path MetadataOf(const fs::path& episode_dir) {
 Status Synthesizer::WriteFaults() {
   constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
   const auto overwrite = [](const char* text) {
-    return [text](const fs::path& dir) { return WriteFileAtomically(dir / "trajectory.h5", text); };
+    return [text](const fs::path& dir) { return WriteFile(dir / "trajectory.h5", text); };
   };
   const auto first_recording = [this](const fs::path& dir) {
     const fs::path lab = *fs::relative(dir, directory_ / "raw").begin();
@@ -557,19 +579,29 @@ Status Synthesizer::WriteFaults() {
   const char* quarantined = "quarantined";
 
   const std::vector<Twist> twists = {
-      {.kind = "no_metadata", .expected = status::kNoMetadata, .outcome = quarantined,
+      {.kind = "no_metadata",
+       .expected = status::kNoMetadata,
+       .outcome = quarantined,
        .breakage = [](const fs::path& dir) { return Remove(MetadataOf(dir)); }},
-      {.kind = "metadata_not_json", .expected = status::kBadMetadata, .outcome = quarantined,
-       .breakage = [](const fs::path& dir) {
-         return WriteFileAtomically(MetadataOf(dir), "{\"uuid\": \"");
-       }},
-      {.kind = "no_trajectory", .expected = status::kNoTrajectory, .outcome = quarantined,
+      {.kind = "metadata_not_json",
+       .expected = status::kBadMetadata,
+       .outcome = quarantined,
+       .breakage = [](const fs::path& dir) { return WriteFile(MetadataOf(dir), "{\"uuid\": \""); }},
+      {.kind = "no_trajectory",
+       .expected = status::kNoTrajectory,
+       .outcome = quarantined,
        .breakage = [](const fs::path& dir) { return Remove(dir / "trajectory.h5"); }},
-      {.kind = "trajectory_of_zero_bytes", .expected = status::kBadTrajectory, .outcome = quarantined,
+      {.kind = "trajectory_of_zero_bytes",
+       .expected = status::kBadTrajectory,
+       .outcome = quarantined,
        .breakage = overwrite("")},
-      {.kind = "trajectory_not_hdf5", .expected = status::kBadTrajectory, .outcome = quarantined,
+      {.kind = "trajectory_not_hdf5",
+       .expected = status::kBadTrajectory,
+       .outcome = quarantined,
        .breakage = overwrite("<html>404 Not Found</html>")},
-      {.kind = "truncated_trajectory", .expected = status::kBadTrajectory, .outcome = quarantined,
+      {.kind = "truncated_trajectory",
+       .expected = status::kBadTrajectory,
+       .outcome = quarantined,
        .breakage = [](const fs::path& dir) -> Status {
          std::error_code error;
          const fs::path path = dir / "trajectory.h5";
@@ -577,34 +609,45 @@ Status Synthesizer::WriteFaults() {
          if (error) return FailErrno(error.value(), "cannot truncate " + path.string());
          return {};
        }},
-      {.kind = "missing_dataset", .expected = status::kMissingDataset, .outcome = quarantined,
+      {.kind = "missing_dataset",
+       .expected = status::kMissingDataset,
+       .outcome = quarantined,
        .change_record = [](TrajectoryRecord& record) { record.with_gripper_position = false; }},
       {.kind = "no_steps", .expected = status::kEmpty, .outcome = quarantined, .steps = 0},
-      {.kind = "nan_pose", .expected = status::kBadValues, .outcome = quarantined,
-       .change_record = [](TrajectoryRecord& record) {
-         record.trajectory.cartesian_position.back()[1] = kNan;
-       }},
-      {.kind = "gripper_out_of_range", .expected = status::kBadValues, .outcome = quarantined,
-       .change_record = [](TrajectoryRecord& record) { record.trajectory.gripper_position[0] = 1.2; }},
+      {.kind = "nan_pose",
+       .expected = status::kBadValues,
+       .outcome = quarantined,
+       .change_record =
+           [](TrajectoryRecord& record) { record.trajectory.cartesian_position.back()[1] = kNan; }},
+      {.kind = "gripper_out_of_range",
+       .expected = status::kBadValues,
+       .outcome = quarantined,
+       .change_record =
+           [](TrajectoryRecord& record) { record.trajectory.gripper_position[0] = 1.2; }},
       {.kind = "one_step", .steps = 1},
       {.kind = "no_action", .with_action = false},
       {.kind = "stale_serial", .expected = status::kStaleSerial, .stale_annotation = true},
       {.kind = "length_mismatch", .expected = status::kLengthMismatch, .metadata_length_off = 7},
-      {.kind = "no_extrinsics", .expected = status::kNoExtrinsics, .calibrated = false,
-       .change_record = [](TrajectoryRecord& record) {
-         record.moving_cameras.clear();
-         for (auto& [serial, camera] : record.trajectory.cameras) {
-           camera.left_base.reset();
-           camera.right_base.reset();
-           camera.left_ee.clear();
-         }
-       }},
+      {.kind = "no_extrinsics",
+       .expected = status::kNoExtrinsics,
+       .calibrated = false,
+       .change_record =
+           [](TrajectoryRecord& record) {
+             record.moving_cameras.clear();
+             for (auto& [serial, camera] : record.trajectory.cameras) {
+               camera.left_base.reset();
+               camera.right_base.reset();
+               camera.left_ee.clear();
+             }
+           }},
       {.kind = "empty_calibration_entry", .empty_entry = true},
       {.kind = "no_recordings", .expected = status::kNoRecordings, .recordings = false},
-      {.kind = "recording_missing", .expected = status::kRecordingMissing,
+      {.kind = "recording_missing",
+       .expected = status::kRecordingMissing,
        .breakage = [&](const fs::path& dir) { return Remove(first_recording(dir)); }},
-      {.kind = "recording_of_zero_bytes", .expected = status::kRecordingBroken,
-       .breakage = [&](const fs::path& dir) { return WriteFileAtomically(first_recording(dir), ""); }},
+      {.kind = "recording_of_zero_bytes",
+       .expected = status::kRecordingBroken,
+       .breakage = [&](const fs::path& dir) { return WriteFile(first_recording(dir), ""); }},
       {.kind = "frame_count", .expected = status::kFrameCount, .frames_off = -5},
   };
   for (const Twist& twist : twists) DF_RETURN_IF_ERROR(WriteFault(twist));

@@ -2,12 +2,12 @@
 
 /// Raw DROID episodes made up for demonstrations and tests, broken ones too.
 
+#include "droidflow/core/result.h"
+
 #include <cstdint>
 #include <filesystem>
 #include <string>
 #include <vector>
-
-#include "droidflow/core/result.h"
 
 namespace droidflow {
 
@@ -20,7 +20,7 @@ struct SynthOptions {
 
 /// A broken episode that was made, and what must become of it.
 struct SynthFault {
-  std::string kind;      ///< what was done to it, e.g. "truncated_trajectory"
+  std::string kind;  ///< what was done to it, e.g. "truncated_trajectory"
   std::string uuid;
   std::string path;      ///< relative to raw/; empty: there is no folder
   std::string expected;  ///< status or warning code; empty: it is done without a word
@@ -32,12 +32,12 @@ struct SynthReport {
   std::vector<SynthFault> faults;
 };
 
-/// Writes `directory`/raw (episodes with trajectory.h5, metadata and recordings as DROID's recorder lays
-/// them out), /annotations, /conf, /episodes.txt (every uuid, for --episodes) and, with faults,
-/// /faults.json (what is wrong with which episode, and what must become of it).
+/// Writes `directory`/raw (episodes with trajectory.h5, metadata and recordings as DROID's recorder
+/// lays them out), /annotations, /conf, /episodes.txt (every uuid, for --episodes) and, with
+/// faults, /faults.json (what is wrong with which episode, and what must become of it).
 ///
-/// The robot's motion, the cameras' poses and the intrinsics are plausible and made up; the recordings
-/// are MP4 files of a still picture. The same options give the same episodes.
+/// The robot's motion, the cameras' poses and the intrinsics are plausible and made up; the
+/// recordings are MP4 files of a still picture. The same options give the same episodes.
 ///
 /// @return kUsage when `directory` already holds raw/.
 [[nodiscard]] Result<SynthReport> Synthesize(const std::filesystem::path& directory,

@@ -1,5 +1,11 @@
 #include "droidflow/pipeline/verify.h"
 
+#include "droidflow/core/files.h"
+#include "droidflow/formats/npz_reader.h"
+#include "droidflow/geometry/pose.h"
+#include "droidflow/geometry/projection.h"
+#include "droidflow/pipeline/products.h"
+
 #include <algorithm>
 #include <array>
 #include <atomic>
@@ -11,12 +17,6 @@
 #include <optional>
 #include <span>
 #include <thread>
-
-#include "droidflow/core/files.h"
-#include "droidflow/formats/npz_reader.h"
-#include "droidflow/geometry/pose.h"
-#include "droidflow/geometry/projection.h"
-#include "droidflow/pipeline/products.h"
 
 #include <fmt/format.h>
 #include <fmt/ranges.h>
@@ -168,10 +168,21 @@ class EpisodeVerifier {
   void CheckQuality() {
     const auto quality = ReadJson(kQualityFile);
     if (!quality) return;
-    for (const char* key : {"episode_id", "source_path", "outcome", "num_frames", "num_track_points",
-                            "external_cameras", "wrist_camera", "cameras_with_2d_tracks",
-                            "cam2base_calibration", "droidflow_version", "config", "cameras",
-                            "path_length_mm", "warnings", "timings_ms"}) {
+    for (const char* key : {"episode_id",
+                            "source_path",
+                            "outcome",
+                            "num_frames",
+                            "num_track_points",
+                            "external_cameras",
+                            "wrist_camera",
+                            "cameras_with_2d_tracks",
+                            "cam2base_calibration",
+                            "droidflow_version",
+                            "config",
+                            "cameras",
+                            "path_length_mm",
+                            "warnings",
+                            "timings_ms"}) {
       if (!quality->contains(key)) Problem("{}: no key {}", kQualityFile, key);
     }
     try {
@@ -196,10 +207,13 @@ class EpisodeVerifier {
     const auto steps = Read(tracks, {"normalized_tracks_3d", "<f4", "MN3"});
     const auto step_centroids = Read(tracks, {"normalized_centroids", "<f4", "M3"});
     for (const char* name : {"contact_frames", "left_contact_frames", "right_contact_frames"}) {
-      if (const auto poses = Values<float>(Read(tracks, {name, "<f4", "T44"}))) CheckPoses(name, *poses);
+      if (const auto poses = Values<float>(Read(tracks, {name, "<f4", "T44"})))
+        CheckPoses(name, *poses);
     }
-    for (const char* name : {"normalized_frames", "normalized_left_frames", "normalized_right_frames"}) {
-      if (const auto poses = Values<float>(Read(tracks, {name, "<f4", "M44"}))) CheckPoses(name, *poses);
+    for (const char* name :
+         {"normalized_frames", "normalized_left_frames", "normalized_right_frames"}) {
+      if (const auto poses = Values<float>(Read(tracks, {name, "<f4", "M44"})))
+        CheckPoses(name, *poses);
     }
     if (const auto poses = Values<double>(Read(tracks, {"gripper_poses", "<f8", "T44"}))) {
       CheckPoses("gripper_poses", *poses);
@@ -209,7 +223,8 @@ class EpisodeVerifier {
     Read(tracks, {"timestamps_ms", "<i8", "T", false, /*optional=*/true});
     Read(tracks, {"cameras_with_2d_tracks", "<U", "C"});
     const auto distance = Values<double>(Read(tracks, {"cumulative_distance_mm", "<f8", "T"}));
-    const auto indices = Values<std::int32_t>(Read(tracks, {"frame_to_normalized_idx", "<i4", "T"}));
+    const auto indices =
+        Values<std::int32_t>(Read(tracks, {"frame_to_normalized_idx", "<i4", "T"}));
     const auto step_mm = Values<double>(Read(tracks, {"normalized_step_size_mm", "<f8", ""}));
     CheckNumber(tracks, "num_frames", lengths_['T']);
     CheckNumber(tracks, "num_points_per_finger", lengths_['P']);
@@ -244,7 +259,11 @@ class EpisodeVerifier {
       for (std::size_t k = 0; k < 3; ++k) {
         const double want = sum[k] / static_cast<double>(count);
         if (std::abs(want - mean[3 * t + k]) <= kPositionTolerance_m) continue;
-        Problem("{}: row {} is not the mean of its points: want {}, have {}", name, t, want, mean[3 * t + k]);
+        Problem("{}: row {} is not the mean of its points: want {}, have {}",
+                name,
+                t,
+                want,
+                mean[3 * t + k]);
         return;
       }
     }
@@ -264,7 +283,10 @@ class EpisodeVerifier {
       const double apart_mm = (to - from).norm() * 1000;
       if (apart_mm <= step_mm + kPositionTolerance_m * 1000) continue;
       Problem("normalized_centroids: steps {} and {} are {:.6f} mm apart, want at most {}",
-              i / 3 - 1, i / 3, apart_mm, step_mm);
+              i / 3 - 1,
+              i / 3,
+              apart_mm,
+              step_mm);
       return;
     }
   }
@@ -273,7 +295,8 @@ class EpisodeVerifier {
     CheckNumber(extrinsics, "num_frames", lengths_['T']);
     for (const std::string& name : extrinsics.names()) {
       if (name.starts_with("external_") && !name.starts_with("external_source_")) {
-        if (const auto pose = Values<double>(Read(extrinsics, {name, "<f8", "44"}))) CheckPoses(name, *pose);
+        if (const auto pose = Values<double>(Read(extrinsics, {name, "<f8", "44"})))
+          CheckPoses(name, *pose);
       }
     }
     if (const auto poses =
@@ -283,19 +306,27 @@ class EpisodeVerifier {
   }
 
   /// The camera's 2-D tracks, intrinsics and image size.
-  void CheckCamera(const NpzReader& tracks, const NpzReader* extrinsics, const std::string& serial) {
+  void CheckCamera(const NpzReader& tracks,
+                   const NpzReader* extrinsics,
+                   const std::string& serial) {
     const auto uv = Read(tracks, {"tracks_2d_" + serial, "<f4", "TN2", /*may_be_nan=*/true});
     const auto matrix = Values<double>(Read(tracks, {"intrinsics_" + serial, "<f8", "33"}));
     const auto size = Values<std::int64_t>(Read(tracks, {"image_size_" + serial, "<i8", "2"}));
     if (!uv || !matrix || !size) return;
     if ((*size)[0] < 1 || (*size)[1] < 1) {
-      Problem("image_size_{}: want a width and a height, have {} and {}", serial, (*size)[0], (*size)[1]);
+      Problem("image_size_{}: want a width and a height, have {} and {}",
+              serial,
+              (*size)[0],
+              (*size)[1]);
     }
     const std::span<const double> K = *matrix;
     if (const auto json = ReadJson(IntrinsicsFile(serial))) {
-      for (const auto& [key, want] :
-           {std::pair{"fx", K[0]}, {"fy", K[4]}, {"cx", K[2]}, {"cy", K[5]},
-            {"width", static_cast<double>((*size)[0])}, {"height", static_cast<double>((*size)[1])}}) {
+      for (const auto& [key, want] : {std::pair{"fx", K[0]},
+                                      {"fy", K[4]},
+                                      {"cx", K[2]},
+                                      {"cy", K[5]},
+                                      {"width", static_cast<double>((*size)[0])},
+                                      {"height", static_cast<double>((*size)[1])}}) {
         const auto found = json->find(key);
         if (found == json->end() || !found->is_number() || found->get<double>() != want) {
           Problem("{}: {} is not that of tracks.npz", IntrinsicsFile(serial).string(), key);
@@ -304,7 +335,8 @@ class EpisodeVerifier {
     }
     if (extrinsics == nullptr || !poses_at_steps_) return;
     const bool fixed = extrinsics->Contains("external_" + serial);
-    const auto poses = fixed ? extrinsics->Read("external_" + serial) : extrinsics->Read("wrist_extrinsics");
+    const auto poses =
+        fixed ? extrinsics->Read("external_" + serial) : extrinsics->Read("wrist_extrinsics");
     const auto points = tracks.Read("tracks_3d");
     if (!poses || !points) {
       Problem("tracks_2d_{}: extrinsics.npz has no pose of that camera", serial);
@@ -340,13 +372,18 @@ class EpisodeVerifier {
           return std::abs(have - expected) <=
                  1e-3 + 4 * kFloatEpsilon * (slope + std::abs(expected));
         };
-        const bool fits = std::isnan(want.u_px)
-                              ? !seen
-                              : seen && near(uv[2 * i], want.u_px, K[2], K[0]) &&
-                                    near(uv[2 * i + 1], want.v_px, K[5], K[4]);
+        const bool fits = std::isnan(want.u_px) ? !seen
+                                                : seen && near(uv[2 * i], want.u_px, K[2], K[0]) &&
+                                                      near(uv[2 * i + 1], want.v_px, K[5], K[4]);
         if (fits) continue;
         Problem("tracks_2d_{}: step {}, point {}: want ({:.3f}, {:.3f}), have ({:.3f}, {:.3f})",
-                serial, t, i - t * points, want.u_px, want.v_px, uv[2 * i], uv[2 * i + 1]);
+                serial,
+                t,
+                i - t * points,
+                want.u_px,
+                want.v_px,
+                uv[2 * i],
+                uv[2 * i + 1]);
         return;
       }
     }
@@ -367,7 +404,9 @@ bool IsProduct(const fs::path& name) {
 
 }  // namespace
 
-VerifiedEpisode VerifyEpisode(const fs::path& directory) { return EpisodeVerifier(directory).Run(); }
+VerifiedEpisode VerifyEpisode(const fs::path& directory) {
+  return EpisodeVerifier(directory).Run();
+}
 
 void VerifyEpisodes(const std::vector<fs::path>& directories,
                     int threads,
@@ -381,7 +420,8 @@ void VerifyEpisodes(const std::vector<fs::path>& directories,
       VerifiedEpisode verified = VerifyEpisode(directories[i]);
       const std::lock_guard lock(mutex);
       waiting.emplace(i, std::move(verified));
-      for (auto first = waiting.find(next_shown); first != waiting.end(); first = waiting.find(next_shown)) {
+      for (auto first = waiting.find(next_shown); first != waiting.end();
+           first = waiting.find(next_shown)) {
         on_verified(first->second);
         waiting.erase(first);
         ++next_shown;
@@ -395,7 +435,8 @@ void VerifyEpisodes(const std::vector<fs::path>& directories,
 
 Result<std::vector<fs::path>> FindEpisodeOutputs(const fs::path& path) {
   std::error_code error;
-  if (!fs::is_directory(path, error)) return Fail(ErrorKind::kNotFound, "no such folder: {}", path.string());
+  if (!fs::is_directory(path, error))
+    return Fail(ErrorKind::kNotFound, "no such folder: {}", path.string());
   std::vector<fs::path> found;
   auto entries = fs::recursive_directory_iterator(path, error);
   for (; !error && entries != fs::recursive_directory_iterator(); entries.increment(error)) {
