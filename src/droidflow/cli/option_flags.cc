@@ -1,7 +1,8 @@
 #include "droidflow/cli/option_flags.h"
 
+#include "droidflow/core/environment.h"
+
 #include <algorithm>
-#include <cstdlib>
 #include <utility>
 
 #include <CLI/CLI.hpp>
@@ -58,14 +59,14 @@ Result<MetadataOptions> OptionFlags::Resolve() const {
   MetadataOptions options;
   if (!config_.empty()) DF_RETURN_IF_ERROR(LoadConfig(config_, options));
   for (const auto& [variable, key] : kEnvironment) {
-    const char* text = std::getenv(variable);
-    if (text == nullptr || *text == '\0') continue;
-    DF_RETURN_IF_ERROR(SetOption(key, text, options).map_error(During(variable)));
+    if (const auto text = EnvironmentVariable(variable)) {
+      DF_RETURN_IF_ERROR(SetOption(key, *text, options).map_error(During(variable)));
+    }
   }
   for (const auto* given : {&positionals_, &flags_}) {
     for (const auto& [key, text] : *given) {
       if (text.empty()) continue;
-      const std::string trimmed = text.substr(text.find_first_not_of(' '));
+      const std::string trimmed = text.substr(std::min(text.find_first_not_of(' '), text.size()));
       DF_RETURN_IF_ERROR(SetOption(key, trimmed, options).map_error([&](const Error& error) {
         return Error{error.kind, fmt::format("{}{}", given == &flags_ ? "--" : "", error.message)};
       }));

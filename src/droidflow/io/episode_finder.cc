@@ -60,10 +60,10 @@ Result<EpisodeRef> RefOfFolder(const fs::path& root, const std::string& relative
 Result<std::vector<EpisodeRef>> ScanDate(const fs::path& root, const std::string& date) {
   std::vector<EpisodeRef> refs;
   // Whether a date's folder is one is asked once, with a name that is always valid.
-  if (!EpisodeRefFromPath(date + "/x")) return refs;
+  if (!EpisodeRefFromPath(fmt::format("{}/x", date))) return refs;
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> folders, FoldersIn(root / date));
   for (const std::string& folder : folders) {
-    DF_ASSIGN_OR_RETURN(EpisodeRef ref, RefOfFolder(root, date + "/" + folder));
+    DF_ASSIGN_OR_RETURN(EpisodeRef ref, RefOfFolder(root, fmt::format("{}/{}", date, folder)));
     refs.push_back(std::move(ref));
   }
   return refs;
@@ -83,7 +83,7 @@ Result<std::vector<std::string>> DateFolders(const fs::path& root) {
       const std::string parent = fmt::format("{}/{}", lab, ToString(outcome));
       if (!IsFolder(root / parent)) continue;
       DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates, FoldersIn(root / parent));
-      for (const std::string& date : dates) found.push_back(parent + "/" + date);
+      for (const std::string& date : dates) found.push_back(fmt::format("{}/{}", parent, date));
     }
   }
   return found;
@@ -134,7 +134,7 @@ Result<std::optional<EpisodeRef>> FindByMetadata(const fs::path& root,
   for (const std::string& date : date_folders) {
     DF_ASSIGN_OR_RETURN(const std::vector<std::string> folders, FoldersIn(root / date));
     for (const std::string& folder : folders) {
-      const std::string relative_path = date + "/" + folder;
+      const std::string relative_path = fmt::format("{}/{}", date, folder);
       std::error_code ignored;
       if (!fs::exists(root / relative_path / file_name, ignored)) continue;
       DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(relative_path));
@@ -224,7 +224,7 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
   for (const std::string& date : date_folders) {
     for (const std::string& variant : variants) {
       DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> ref,
-                          Candidate(root, date + "/" + variant, uuid));
+                          Candidate(root, fmt::format("{}/{}", date, variant), uuid));
       if (ref) return *std::move(ref);
     }
   }

@@ -107,13 +107,16 @@ bool IsOneRowPerChunk(const OpenDataset& dataset, const Storage& storage) {
          std::equal(storage.chunk.begin() + 1, storage.chunk.end(), dataset.shape.begin() + 1);
 }
 
-// Whether the size that the file gives for a chunk is that of its values. HDF5 believes the size
-// when it makes room and the shape when it copies, and reads beyond its own buffer if they
-// disagree.
-bool HasSoundChunks(const OpenDataset& dataset, const Storage& storage) {
-  if (storage.chunk.empty() || storage.is_filtered) return true;
+// Whether the room that the file gives a dataset, or a chunk of it, is that of its values. HDF5
+// believes the one when it makes a buffer and the other when it copies, and reads beyond its own
+// buffer if they disagree.
+bool IsSound(const OpenDataset& dataset, const Storage& storage) {
+  if (storage.is_filtered) return true;
   hsize_t want_bytes = ValueBytes(dataset);
-  for (const hsize_t extent : storage.chunk) want_bytes *= extent;
+  for (const hsize_t extent : storage.chunk.empty() ? dataset.shape : storage.chunk) {
+    want_bytes *= extent;
+  }
+  if (storage.chunk.empty()) return H5Dget_storage_size(dataset.handle.get()) == want_bytes;
   const std::vector<hsize_t> first(storage.chunk.size(), 0);
   hsize_t chunk_bytes = 0;
   return H5Dget_chunk_storage_size(dataset.handle.get(), first.data(), &chunk_bytes) >= 0 &&
@@ -222,7 +225,7 @@ class TrajectoryFile {
       if (!ReadRowChunks<T>(dataset, values, rows, stored_bytes)) return Unreadable(name);
       return values;
     }
-    if (!HasSoundChunks(dataset, storage) || !ReadSelection<T>(dataset, values, rows)) {
+    if (!IsSound(dataset, storage) || !ReadSelection<T>(dataset, values, rows)) {
       return Unreadable(name);
     }
     return values;

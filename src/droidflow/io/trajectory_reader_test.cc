@@ -37,7 +37,7 @@ TrajectoryRecord SmallRecord(int steps) {
   for (int t = 0; t < steps; ++t) {
     trajectory.cartesian_position.push_back({0.3 + 0.01 * t, -0.1, 0.4, 3.0, 0.02, 0.1 * t});
     trajectory.gripper_position.push_back(t / 10.0);
-    trajectory.step_start_ms.push_back(1'691'882'767'687 + 71 * t);
+    trajectory.step_start_ms.push_back(1'691'882'767'687 + std::int64_t{71} * t);
     trajectory.movement_enabled.push_back(t % 2 == 0 ? 1 : 0);
     trajectory.skip_action.push_back(t == 0 ? 1 : 0);
   }

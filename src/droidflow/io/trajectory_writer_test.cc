@@ -71,7 +71,7 @@ TEST(WriteTrajectory, GivesBackWhatWasWritten) {
   for (int t = 0; t < 300; ++t) {
     trajectory.cartesian_position.push_back({0.3, 0.001 * t, 0.4, 3.0, 0.02, -0.1});
     trajectory.gripper_position.push_back(t / 300.0);
-    trajectory.step_start_ms.push_back(1'691'882'767'687 + 71 * t);
+    trajectory.step_start_ms.push_back(1'691'882'767'687 + std::int64_t{71} * t);
     trajectory.movement_enabled.push_back(1);
     trajectory.skip_action.push_back(0);
   }

@@ -1,5 +1,6 @@
 #include "droidflow/pipeline/doctor.h"
 
+#include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"
 #include "droidflow/pipeline/build_info.h"
 
@@ -155,8 +156,7 @@ Finding Gpus() {
 }
 
 Finding ZedSdk() {
-  const char* variable = std::getenv("ZED_DIR");
-  const fs::path path = variable != nullptr ? variable : "/usr/local/zed";
+  const fs::path path = EnvironmentVariable("ZED_DIR").value_or("/usr/local/zed");
   if (!fs::exists(path)) {
     return {"zed sdk", Grade::kNote, "not installed", "nothing here needs it"};
   }
@@ -175,19 +175,20 @@ Finding Token() {
   const auto found = [](const std::string& where) {
     return Finding{"token", Grade::kNote, "Hugging Face token found: " + where, ""};
   };
-  const auto set = [](const char* name) {
-    const char* value = std::getenv(name);
-    return value != nullptr && *value != '\0';
-  };
-  if (set("HF_TOKEN")) return found("HF_TOKEN");
+  if (EnvironmentVariable("HF_TOKEN")) return found("HF_TOKEN");
   std::vector<fs::path> files;
-  if (set("HF_TOKEN_PATH")) files.emplace_back(std::getenv("HF_TOKEN_PATH"));
-  if (set("HF_HOME")) files.push_back(fs::path(std::getenv("HF_HOME")) / "token");
-  if (set("HOME")) files.push_back(fs::path(std::getenv("HOME")) / ".cache/huggingface/token");
+  if (const auto path = EnvironmentVariable("HF_TOKEN_PATH")) files.emplace_back(*path);
+  if (const auto home = EnvironmentVariable("HF_HOME")) files.push_back(fs::path(*home) / "token");
+  if (const auto home = EnvironmentVariable("HOME")) {
+    files.push_back(fs::path(*home) / ".cache/huggingface/token");
+  }
   for (const fs::path& file : files) {
     if (fs::exists(file)) return found(file.string());
   }
-  if (!ProcValue(".env", "HF_TOKEN=").empty()) return found(".env");
+  std::ifstream dot_env(".env");
+  for (std::string line; std::getline(dot_env, line);) {
+    if (line.starts_with("HF_TOKEN=")) return found(".env");
+  }
   return {"token", Grade::kNote, "no Hugging Face token", "results stay on this machine's disks"};
 }
 

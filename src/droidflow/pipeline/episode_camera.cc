@@ -27,7 +27,7 @@ void Warn(std::vector<Warning>& warnings, const char* code, std::string text) {
 
 /// Who is who: the metadata, gaps filled from camera_serials.json, then from trajectory.h5.
 std::map<CameraRole, std::string> FindRoles(const CameraInputs& inputs,
-                                            std::map<CameraRole, std::string> annotated) {
+                                            const std::map<CameraRole, std::string>& annotated) {
   std::map<CameraRole, std::string> roles;
   for (const MetadataCamera& camera : inputs.metadata.cameras) roles[camera.role] = camera.serial;
   const auto is_taken = [&](const std::string& serial) {
@@ -163,14 +163,14 @@ std::optional<Mp4Header> ReadRecording(const std::map<std::string, CameraRecordi
 Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
                                                   std::vector<Warning>& warnings) {
   const std::string& uuid = inputs.metadata.uuid;
-  DF_ASSIGN_OR_RETURN(auto annotated_serials, inputs.annotations.SerialsOf(uuid));
+  DF_ASSIGN_OR_RETURN(const auto annotated_serials, inputs.annotations.SerialsOf(uuid));
   DF_ASSIGN_OR_RETURN(const auto calibration, inputs.annotations.Calibration(uuid));
   DF_ASSIGN_OR_RETURN(const auto annotated_intrinsics, inputs.annotations.IntrinsicsOf(uuid));
   DF_ASSIGN_OR_RETURN(const auto recordings, FindRecordings(inputs.episode_dir));
   if (recordings.empty()) Warn(warnings, status::kNoRecordings, "the episode has no recordings");
 
   std::vector<EpisodeCamera> cameras;
-  for (const auto& [role, serial] : FindRoles(inputs, std::move(annotated_serials))) {
+  for (const auto& [role, serial] : FindRoles(inputs, annotated_serials)) {
     EpisodeCamera& camera = cameras.emplace_back();
     camera.role = role;
     camera.serial = serial;

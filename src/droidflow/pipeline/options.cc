@@ -135,10 +135,10 @@ Option Row(std::string key,
            std::string expected,
            std::string help,
            Get member,
-           std::vector<std::string_view> aliases = {},
+           const std::vector<std::string_view>& aliases = {},
            Accept accept = {}) {
   return Option{.info = {std::move(key), group, std::move(value_name), std::move(help)},
-                .aliases = std::move(aliases),
+                .aliases = aliases,
                 .set =
                     [member, expected, accept](const std::string& text, MetadataOptions& options) {
                       auto value = member(options);
@@ -152,6 +152,7 @@ Option Row(std::string key,
                     }};
 }
 
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a member's path is no expression
 #define DF_MEMBER(path) \
   [](MetadataOptions & o) -> auto& { return o.path; }
 

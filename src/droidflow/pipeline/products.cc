@@ -31,7 +31,8 @@ template <typename T>
 void StoreMatrix(const Transform& pose, std::span<T> out) {
   for (int row = 0; row < 4; ++row) {
     for (int column = 0; column < 4; ++column) {
-      out[static_cast<std::size_t>(4 * row + column)] = static_cast<T>(pose.matrix()(row, column));
+      out[4 * static_cast<std::size_t>(row) + static_cast<std::size_t>(column)] =
+          static_cast<T>(pose.matrix()(row, column));
     }
   }
 }
@@ -145,7 +146,7 @@ double IdleFraction(const EpisodeData& episode) {
 }
 
 /// Median of step start minus image capture; nothing where a time is not known.
-Json CaptureDelay_ms(const EpisodeCamera& camera, const Trajectory& trajectory) {
+Json CaptureDelayMs(const EpisodeCamera& camera, const Trajectory& trajectory) {
   if (camera.capture_ms.empty() || trajectory.step_start_ms.empty()) return nullptr;
   std::vector<std::int64_t> delays_ms;
   for (std::size_t t = 0; t < camera.capture_ms.size(); ++t) {
@@ -174,7 +175,7 @@ Json DescribeCamera(const EpisodeData& episode, std::size_t index) {
           {"calibration_metric", metric},
           {"frames", OrNull(camera.recording_frames)},
           {"in_image_fraction", OrNull(episode.views[index].in_image_fraction)},
-          {"capture_delay_ms", CaptureDelay_ms(camera, episode.trajectory)},
+          {"capture_delay_ms", CaptureDelayMs(camera, episode.trajectory)},
           {"depth_valid_fraction", nullptr}};
 }
 

@@ -97,7 +97,7 @@ struct Station {
 
 Station MakeStation(std::size_t index, Random& random) {
   const Vector3 work_m(0.5, 0, 0.15);
-  const auto serial = [&](int k) {
+  const auto serial = [&](std::size_t k) {
     return fmt::format("{}", 20000000 + 1000 * index + 100 * k + 7);
   };
   const auto camera = [&](CameraRole role, int k, const Transform& pose, bool mini) {
@@ -301,7 +301,7 @@ class Synthesizer {
     MakeMotion(steps, random_, trajectory);
     const std::int64_t start_ms = std::chrono::milliseconds(time.time_since_epoch()).count();
     for (int t = 0; t < steps; ++t) {
-      trajectory.step_start_ms.push_back(start_ms + t * kStep_ms +
+      trajectory.step_start_ms.push_back(start_ms + std::int64_t{t} * kStep_ms +
                                          static_cast<std::int64_t>(random_.Uniform(-3, 3)));
       trajectory.movement_enabled.push_back(1);
       trajectory.skip_action.push_back(0);

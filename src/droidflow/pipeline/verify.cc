@@ -159,7 +159,8 @@ class EpisodeVerifier {
     Transform pose;
     for (int row = 0; row < 4; ++row) {
       for (int column = 0; column < 4; ++column) {
-        pose.matrix()(row, column) = m[static_cast<std::size_t>(4 * row + column)];
+        pose.matrix()(row, column) =
+            m[4 * static_cast<std::size_t>(row) + static_cast<std::size_t>(column)];
       }
     }
     return pose;
