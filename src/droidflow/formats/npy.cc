@@ -135,7 +135,7 @@ class HeaderParser {
 };
 
 /// Bytes of one element of a type that can be read without Python, nullopt for others.
-std::optional<std::size_t> ItemSize_bytes(std::string_view descr) {
+std::optional<std::size_t> ItemSizeBytes(std::string_view descr) {
   if (descr.size() < 3 || std::string_view("<>|=").find(descr[0]) == std::string_view::npos) {
     return std::nullopt;
   }
@@ -379,7 +379,7 @@ Result<NpyArray> ParseNpy(std::span<const std::byte> bytes,
   DF_ASSIGN_OR_RETURN(Header header,
                       HeaderParser(text.substr(prefix, header_size), prefix, name).Parse());
 
-  const std::optional<std::size_t> item_size = ItemSize_bytes(header.descr);
+  const std::optional<std::size_t> item_size = ItemSizeBytes(header.descr);
   if (!item_size) {
     return Fail(
         ErrorKind::kInvalidData, "type {} cannot be read without Python in {}", header.descr, name);

@@ -107,20 +107,14 @@ bool IsOneRowPerChunk(const OpenDataset& dataset, const Storage& storage) {
          std::equal(storage.chunk.begin() + 1, storage.chunk.end(), dataset.shape.begin() + 1);
 }
 
-// Whether the room that the file gives a dataset, or a chunk of it, is that of its values. HDF5
-// believes the one when it makes a buffer and the other when it copies, and reads beyond its own
-// buffer if they disagree.
-bool IsSound(const OpenDataset& dataset, const Storage& storage) {
-  if (storage.is_filtered) return true;
-  hsize_t want_bytes = ValueBytes(dataset);
-  for (const hsize_t extent : storage.chunk.empty() ? dataset.shape : storage.chunk) {
-    want_bytes *= extent;
+// The bytes of a dataset that is not compressed and all of whose chunks were written.
+hsize_t WholeBytes(const OpenDataset& dataset, const Storage& storage) {
+  hsize_t bytes = ValueBytes(dataset);
+  for (std::size_t i = 0; i < dataset.shape.size(); ++i) {
+    const hsize_t chunk = storage.chunk.empty() ? 1 : std::max<hsize_t>(storage.chunk[i], 1);
+    bytes *= (dataset.shape[i] + chunk - 1) / chunk * chunk;
   }
-  if (storage.chunk.empty()) return H5Dget_storage_size(dataset.handle.get()) == want_bytes;
-  const std::vector<hsize_t> first(storage.chunk.size(), 0);
-  hsize_t chunk_bytes = 0;
-  return H5Dget_chunk_storage_size(dataset.handle.get(), first.data(), &chunk_bytes) >= 0 &&
-         chunk_bytes == want_bytes;
+  return bytes;
 }
 
 // The first `rows` rows straight from their chunks, then converted together: a third of the time of
@@ -208,26 +202,24 @@ class TrajectoryFile {
     for (std::size_t i = 1; i < dataset.shape.size(); ++i) size *= dataset.shape[i];
     std::vector<T> values(size);
     const Storage storage = StorageOf(dataset);
-    if (IsOneRowPerChunk(dataset, storage)) {
-      const hsize_t stored_bytes = H5Dget_storage_size(dataset.handle.get());
-      const hsize_t row_bytes = size / rows * ValueBytes(dataset);
-      // Rows that were never written would read as zeros, and zeros as a robot's pose.
-      if (stored_bytes != dataset.shape[0] * row_bytes) {
-        return FailAs(status::kBadTrajectory,
-                      ErrorKind::kInvalidData,
-                      "dataset {}: want {} rows of {} bytes, have {} bytes: {}",
-                      name,
-                      dataset.shape[0],
-                      row_bytes,
-                      stored_bytes,
-                      path_);
-      }
-      if (!ReadRowChunks<T>(dataset, values, rows, stored_bytes)) return Unreadable(name);
-      return values;
+    const hsize_t stored_bytes = H5Dget_storage_size(dataset.handle.get());
+    const hsize_t whole_bytes = WholeBytes(dataset, storage);
+    // Rows that were never written would read as zeros, and zeros as a robot's pose. And where
+    // damage makes chunks smaller than their shape, HDF5 reads beyond its own buffers.
+    if (!storage.is_filtered && stored_bytes != whole_bytes) {
+      return FailAs(status::kBadTrajectory,
+                    ErrorKind::kInvalidData,
+                    "dataset {} of shape {}: want {} bytes, have {}: {}",
+                    name,
+                    ShapeText(dataset.shape),
+                    whole_bytes,
+                    stored_bytes,
+                    path_);
     }
-    if (!IsSound(dataset, storage) || !ReadSelection<T>(dataset, values, rows)) {
-      return Unreadable(name);
-    }
+    const bool was_read = IsOneRowPerChunk(dataset, storage)
+                              ? ReadRowChunks<T>(dataset, values, rows, stored_bytes)
+                              : ReadSelection<T>(dataset, values, rows);
+    if (!was_read) return Unreadable(name);
     return values;
   }
 

@@ -279,7 +279,7 @@ TEST(ReadTrajectory, RefusesRowsThatWereNeverWritten) {
                " f[\"observation/robot_state/gripper_position\"].resize((6,))");
   EXPECT_THAT(
       ReadTrajectory(path),
-      FailsAs("bad_trajectory", AllOf(HasSubstr("6 rows of 48 bytes"), HasSubstr("240 bytes"))));
+      FailsAs("bad_trajectory", AllOf(HasSubstr("[6, 6]"), HasSubstr("want 288 bytes, have 240"))));
 }
 
 TEST(ReadTrajectory, RefusesValuesNoRobotHasAndSaysWhere) {
