@@ -53,6 +53,12 @@ int main(int argc, char** argv) {
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
 
+  // CLI11 would only say that a command is required.
+  const auto is_asked_for = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
+  if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_asked_for).empty()) {
+    fmt::print(stderr, "droidflow: no such command: {}; droidflow --help lists them\n", argv[1]);
+    return droidflow::kExitUsage;
+  }
   try {
     app.parse(ShieldNegativeNumbers(argc, argv));
   } catch (const CLI::ParseError& error) {

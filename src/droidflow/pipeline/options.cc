@@ -309,7 +309,8 @@ const std::vector<Option>& Options() {
           Group::kSelection,
           "FILE|ID,ID",
           "a file or uuids",
-          "Only these: a file with one uuid a line, or uuids separated by commas",
+          "Only these uuids, or folders below the root: a file with one a line, or a list with "
+          "commas",
           DF_MEMBER(selection.episodes)),
       Row("labs",
           Group::kSelection,
