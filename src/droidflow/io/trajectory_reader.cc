@@ -298,11 +298,10 @@ constexpr std::array<hsize_t, 2> kMatrixShape{3, 3};
 constexpr char kCartesian[] = "observation/robot_state/cartesian_position";
 constexpr char kGripper[] = "observation/robot_state/gripper_position";
 
-// What one file is read with: its handle, how many steps it has and how many of them are wanted.
+// What one file is read with: its handle and how many steps it has.
 struct Reader {
   const TrajectoryFile& file;
   hsize_t steps;
-  hsize_t wanted;
 
   Result<std::optional<PoseVector>> PoseAtStart(const std::string& name) const {
     DF_ASSIGN_OR_RETURN(const std::vector<double> row,
@@ -313,7 +312,7 @@ struct Reader {
 
   Result<std::vector<std::int64_t>> Times(const std::string& name) const {
     DF_ASSIGN_OR_RETURN(std::vector<std::int64_t> times,
-                        file.OptionalRows<std::int64_t>(name, steps, wanted));
+                        file.OptionalRows<std::int64_t>(name, steps, steps));
     if (!std::all_of(times.begin(), times.end(), IsPositive)) times.clear();
     return times;
   }
@@ -331,7 +330,7 @@ struct Reader {
         file.OptionalRows<double>(
             fmt::format("observation/camera_extrinsics/{}_left_gripper_offset", serial),
             steps,
-            wanted,
+            steps,
             kPoseShape));
     if (AllFinite(offsets)) camera.left_ee = ToPoses(offsets);
     const std::string times = "observation/timestamp/cameras/" + serial;
@@ -449,9 +448,7 @@ Status CheckRobotState(const Trajectory& trajectory, const std::string& path) {
 
 }  // namespace
 
-Result<Trajectory> ReadTrajectory(const std::filesystem::path& path,
-                                  const TrajectoryReadOptions& options) {
-  DF_CHECK(options.max_frames >= 1, "max_frames is {}", options.max_frames);
+Result<Trajectory> ReadTrajectory(const std::filesystem::path& path) {
   QuietHdf5();
   Result<std::vector<std::byte>> bytes = ReadFileBytes(path);
   if (!bytes) {
@@ -475,15 +472,14 @@ Result<Trajectory> ReadTrajectory(const std::filesystem::path& path,
   DF_ASSIGN_OR_RETURN(const OpenDataset pose_rows, OpenNeeded(file, kCartesian));
   DF_ASSIGN_OR_RETURN(const OpenDataset gripper_rows, OpenNeeded(file, kGripper));
   DF_ASSIGN_OR_RETURN(const hsize_t steps, CountSteps(file, pose_rows, gripper_rows));
-  const hsize_t wanted = std::min<hsize_t>(steps, options.max_frames);
-  const Reader reader{file, steps, wanted};
+  const Reader reader{file, steps};
 
   Trajectory trajectory;
   DF_ASSIGN_OR_RETURN(const std::vector<double> poses,
-                      file.Rows<double>(kCartesian, pose_rows, wanted));
+                      file.Rows<double>(kCartesian, pose_rows, steps));
   trajectory.cartesian_position = ToPoses(poses);
   DF_ASSIGN_OR_RETURN(trajectory.gripper_position,
-                      file.Rows<double>(kGripper, gripper_rows, wanted));
+                      file.Rows<double>(kGripper, gripper_rows, steps));
   DF_RETURN_IF_ERROR(CheckRobotState(trajectory, path.string()));
 
   DF_ASSIGN_OR_RETURN(trajectory.step_start_ms,
@@ -494,10 +490,10 @@ Result<Trajectory> ReadTrajectory(const std::filesystem::path& path,
   }
   DF_ASSIGN_OR_RETURN(trajectory.movement_enabled,
                       file.OptionalRows<std::uint8_t>(
-                          "observation/controller_info/movement_enabled", steps, wanted));
+                          "observation/controller_info/movement_enabled", steps, steps));
   DF_ASSIGN_OR_RETURN(
       trajectory.skip_action,
-      file.OptionalRows<std::uint8_t>("observation/timestamp/skip_action", steps, wanted));
+      file.OptionalRows<std::uint8_t>("observation/timestamp/skip_action", steps, steps));
   DF_ASSIGN_OR_RETURN(trajectory.cameras, reader.Cameras());
   return trajectory;
 }

@@ -3,16 +3,9 @@
 #include "droidflow/core/result.h"
 #include "droidflow/episode/trajectory.h"
 
-#include <cstddef>
 #include <filesystem>
-#include <limits>
 
 namespace droidflow {
-
-struct TrajectoryReadOptions {
-  /// Steps after this many are left out, as if the recording had ended there. At least 1.
-  std::size_t max_frames = std::numeric_limits<std::size_t>::max();
-};
 
 /// Reads the used part of a trajectory.h5.
 ///
@@ -30,7 +23,6 @@ struct TrajectoryReadOptions {
 ///
 /// @return statuses no_trajectory, bad_trajectory, missing_dataset, empty, bad_values; kTransient
 ///         without a status where the file system failed.
-[[nodiscard]] Result<Trajectory> ReadTrajectory(const std::filesystem::path& path,
-                                                const TrajectoryReadOptions& options = {});
+[[nodiscard]] Result<Trajectory> ReadTrajectory(const std::filesystem::path& path);
 
 }  // namespace droidflow

@@ -135,20 +135,6 @@ TEST(ReadTrajectory, ReadsAnEpisodeOfOneStep) {
   EXPECT_THAT(trajectory->step_start_ms, SizeIs(1));
 }
 
-TEST(ReadTrajectory, StopsAfterTheFramesAskedFor) {
-  const TemporaryDirectory directory;
-  const auto path = WriteSmall(directory, SmallRecord(10));
-  const auto whole = ReadTrajectory(path);
-  const auto part = ReadTrajectory(path, {.max_frames = 4});
-  ASSERT_THAT(whole, IsOk());
-  ASSERT_THAT(part, IsOk());
-  ASSERT_EQ(part->size(), 4);
-  EXPECT_EQ(part->cartesian_position[3], whole->cartesian_position[3]);
-  EXPECT_THAT(part->step_start_ms, SizeIs(4));
-  EXPECT_THAT(part->cameras.at("22008760").frame_received_ms, SizeIs(4));
-  EXPECT_EQ(ReadTrajectory(path, {.max_frames = 99})->size(), 10);
-}
-
 TEST(ReadTrajectory, ConvertsOtherNumberTypesAndLayouts) {
   const TemporaryDirectory directory;
   const auto path = WriteSmall(directory, SmallRecord(5));
