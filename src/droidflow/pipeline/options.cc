@@ -152,9 +152,10 @@ Option Row(std::string key,
                     }};
 }
 
-// NOLINTNEXTLINE(bugprone-macro-parentheses): a member's path is no expression
+// NOLINTBEGIN(bugprone-macro-parentheses): a member's path is no expression
 #define DF_MEMBER(path) \
   [](MetadataOptions & o) -> auto& { return o.path; }
+// NOLINTEND(bugprone-macro-parentheses)
 
 const std::vector<Option>& Options() {
   static const std::vector<Option> options = {
