@@ -9,7 +9,6 @@
 
 #include <csignal>
 #include <filesystem>
-#include <fmt/core.h>
 #include <fstream>
 #include <random>
 #include <set>
@@ -34,9 +33,7 @@ std::vector<Task> Tasks() {
 }
 
 /// Where a worker that has begun its first task says which process it is.
-fs::path PidFile(const fs::path& root, int worker) {
-  return root / fmt::format("pid-{}", worker);
-}
+fs::path PidFile(const fs::path& root, int worker) { return root / fmt::format("pid-{}", worker); }
 
 /// Writes two files, some milliseconds apart, and places them.
 TaskResult WriteTwoFiles(const fs::path& root, const Task& task, const WorkerContext& context) {
