@@ -950,9 +950,12 @@ def test_a_read_only_output_is_exit_1_and_named(droidflow, golden):
         reachable = subprocess.run([*user, *droidflow.command("--version")], capture_output=True)
         if reachable.returncode != 0:
             pytest.skip("an ordinary user cannot run the binary where it lies")
-        done = droidflow(
-            "metadata", 1, 1, *golden.inputs, "--out", out, prefix=user, cwd="/", code=1
-        )
+        # The test data may be readable by its owner only.
+        raw = pathlib.Path(folder, "raw")
+        shutil.copytree(golden.raw, raw)
+        subprocess.run(["chmod", "-R", "a+rX", raw], check=True)
+        inputs = ["--droid-root", raw]
+        done = droidflow("metadata", 1, 1, *inputs, "--out", out, prefix=user, cwd="/", code=1)
         assert str(out) in done.stderr and "ermission denied" in done.stderr, done.stderr
 
 
