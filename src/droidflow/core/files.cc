@@ -1,5 +1,7 @@
 #include "droidflow/core/files.h"
 
+#include "droidflow/core/check.h"
+
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -198,32 +200,66 @@ Status WriteFile(const fs::path& path, std::string_view text) {
   return WriteAll(fd.get(), std::as_bytes(std::span(text)), path.string());
 }
 
-Status WriteFileAtomically(const fs::path& path, std::string_view text) {
+Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
   static std::atomic<unsigned> counter{0};
-  const fs::path parent = ParentOf(path);
-  DF_RETURN_IF_ERROR(MakeDirectories(parent));
+  DF_RETURN_IF_ERROR(MakeDirectories(ParentOf(path)));
 
-  fs::path temporary;
-  UniqueFd fd;
-  while (!fd.valid()) {
-    temporary = path.string() + fmt::format(".tmp-{}-{}", getpid(), counter++);
-    fd = UniqueFd(open(temporary.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
-    if (!fd.valid() && errno != EEXIST && errno != EINTR) {
+  AtomicFile file;
+  file.path_ = path;
+  for (;;) {
+    const fs::path temporary = path.string() + fmt::format(".tmp-{}-{}", getpid(), counter++);
+    file.fd_ = UniqueFd(open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (file.fd_.valid()) {
+      file.temporary_ = temporary;
+      return file;
+    }
+    if (errno != EEXIST && errno != EINTR) {
       return FailErrno(errno, fmt::format("cannot make {}", temporary.string()));
     }
   }
-  const auto write_and_rename = [&]() -> Status {
-    DF_RETURN_IF_ERROR(WriteAll(fd.get(), std::as_bytes(std::span(text)), path.string()));
-    if (fsync(fd.get()) != 0) {
-      return FailErrno(errno, fmt::format("cannot sync {}", path.string()));
-    }
-    return Rename(temporary, path);
-  };
-  if (Status written = write_and_rename(); !written) {
-    unlink(temporary.c_str());
-    return written;
+}
+
+AtomicFile::AtomicFile(AtomicFile&& other) noexcept
+    : path_(std::move(other.path_)),
+      temporary_(std::exchange(other.temporary_, {})),
+      fd_(std::move(other.fd_)) {}
+
+AtomicFile& AtomicFile::operator=(AtomicFile&& other) noexcept {
+  if (this != &other) {
+    Discard();
+    path_ = std::move(other.path_);
+    temporary_ = std::exchange(other.temporary_, {});
+    fd_ = std::move(other.fd_);
   }
-  return SyncDirectory(parent);
+  return *this;
+}
+
+AtomicFile::~AtomicFile() { Discard(); }
+
+void AtomicFile::Discard() {
+  if (!temporary_.empty()) unlink(temporary_.c_str());
+  temporary_.clear();
+}
+
+Status AtomicFile::Write(std::span<const std::byte> bytes) {
+  return WriteAll(fd_.get(), bytes, path_.string());
+}
+
+Status AtomicFile::Commit() {
+  DF_CHECK(!temporary_.empty(), "{} is in its place", path_.string());
+  if (fsync(fd_.get()) != 0) {
+    return FailErrno(errno, fmt::format("cannot sync {}", path_.string()));
+  }
+  DF_RETURN_IF_ERROR(Rename(temporary_, path_));
+  temporary_.clear();
+  fd_.Close();
+  return SyncDirectory(ParentOf(path_));
+}
+
+Status WriteFileAtomically(const fs::path& path, std::string_view text) {
+  DF_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(path));
+  DF_RETURN_IF_ERROR(file.Write(std::as_bytes(std::span(text))));
+  return file.Commit();
 }
 
 Status MakeDirectories(const fs::path& path) {

@@ -45,9 +45,40 @@ class UniqueFd {
 /// Writes all bytes or says why not.
 [[nodiscard]] Status WriteAll(int fd, std::span<const std::byte> bytes, std::string_view path);
 
-/// Writes a file that others see whole or not at all: temporary name in the same folder, fsync,
-/// rename over `path`, fsync of the folder. Parent folders are made. The temporary is removed on
-/// failure.
+/// A file that is written piece by piece and that others see whole or not at all.
+///
+/// It is written under a temporary name in the folder of `path`, whose parents are made. Commit
+/// flushes it to the disk and puts it in its place; without Commit nothing is left behind.
+class AtomicFile {
+ public:
+  [[nodiscard]] static Result<AtomicFile> Create(const std::filesystem::path& path);
+  AtomicFile(AtomicFile&& other) noexcept;
+  AtomicFile& operator=(AtomicFile&& other) noexcept;
+  ~AtomicFile();
+
+  /// Adds bytes at the end.
+  [[nodiscard]] Status Write(std::span<const std::byte> bytes);
+
+  /// fsync, rename over path(), fsync of the folder. Nothing may follow.
+  [[nodiscard]] Status Commit();
+
+  /// The name that the file gets.
+  [[nodiscard]] const std::filesystem::path& path() const { return path_; }
+  /// The name that it has until then, for libraries that want to open it themselves.
+  [[nodiscard]] const std::filesystem::path& temporary() const { return temporary_; }
+  /// For writing at other places than the end.
+  [[nodiscard]] int fd() const { return fd_.get(); }
+
+ private:
+  AtomicFile() = default;
+  void Discard();
+
+  std::filesystem::path path_;
+  std::filesystem::path temporary_;  ///< empty: there is none
+  UniqueFd fd_;
+};
+
+/// Writes a whole AtomicFile in one call.
 [[nodiscard]] Status WriteFileAtomically(const std::filesystem::path& path, std::string_view text);
 
 /// Writes a file, and its parents, in a folder that nobody else looks at yet: in place and not

@@ -135,6 +135,36 @@ TEST(WriteFileAtomically, NeverShowsHalfAFile) {
   }
 }
 
+TEST(AtomicFile, AppearsWholeAtCommit) {
+  const TemporaryDirectory directory;
+  auto file = AtomicFile::Create(directory / "new/file.bin");
+  ASSERT_THAT(file, IsOk());
+  ASSERT_THAT(file->Write(std::as_bytes(std::span(std::string_view("one ")))), IsOk());
+  ASSERT_THAT(file->Write(std::as_bytes(std::span(std::string_view("two")))), IsOk());
+  EXPECT_FALSE(fs::exists(file->path()));
+  EXPECT_EQ(Read(file->temporary()), "one two");
+  ASSERT_THAT(file->Commit(), IsOk());
+  EXPECT_EQ(Read(directory / "new/file.bin"), "one two");
+  EXPECT_THAT(NamesBelow(directory / "new"), ElementsAre("file.bin"));
+}
+
+TEST(AtomicFile, LeavesNothingWithoutCommit) {
+  const TemporaryDirectory directory;
+  Write(directory / "file.bin", "before");
+  {
+    auto file = AtomicFile::Create(directory / "file.bin");
+    ASSERT_THAT(file, IsOk());
+    const AtomicFile moved = *std::move(file);
+    EXPECT_THAT(NamesBelow(directory.path()), SizeIs(2));
+    auto other = AtomicFile::Create(directory / "other.bin");
+    ASSERT_THAT(other, IsOk());
+    *other = *AtomicFile::Create(directory / "third.bin");
+    EXPECT_THAT(NamesBelow(directory.path()), SizeIs(3));
+  }
+  EXPECT_THAT(NamesBelow(directory.path()), ElementsAre("file.bin"));
+  EXPECT_EQ(Read(directory / "file.bin"), "before");
+}
+
 TEST(Trees, AreCopiedSyncedAndRemoved) {
   const TemporaryDirectory dir;
   Write(dir / "from/a.txt", "A");
