@@ -24,6 +24,8 @@ LIBRARIES = [
     (r"(ini|INIReader)\.h", ["formats"]),
     (r"curl/", ["transfer"]),
     (r"lib(av|sw)\w+/", ["video"]),
+    (r"(lz4frame|zstd|zstd_errors)\.h", ["formats"]),
+    (r"hwy/", ["depth"]),
     (r"sl/", ["video"]),
     (r"cuda|cub/|thrust/", ["depth"]),
 ]

@@ -38,7 +38,7 @@ tl::unexpected<Error> BadLine(std::size_t number,
                               std::string_view line,
                               std::string_view name) {
   return Fail(ErrorKind::kInvalidData,
-              "line {}: want {}, found \"{}\" in {}",
+              "line {}: want {}, found {:?} in {}",
               number,
               want,
               line.substr(0, 40),
@@ -62,7 +62,7 @@ Result<double> Ini::GetDouble(std::string_view section, std::string_view key) co
       std::from_chars(text->data() + (text->starts_with('+') ? 1 : 0), end, value);
   if (error != std::errc() || stop != end || !std::isfinite(value)) {
     return Fail(ErrorKind::kInvalidData,
-                "{} in section [{}]: want a number, found \"{}\" in {}",
+                "{} in section [{}]: want a number, found {:?} in {}",
                 key,
                 section,
                 *text,

@@ -225,9 +225,8 @@ Status ReadExactly(int fd,
   return {};
 }
 
-}  // namespace
-
-Result<Mp4Header> ReadMp4Header(const std::filesystem::path& path) {
+/// @param may_be_cut  what stands behind the movie box may be wrong or missing.
+Result<Mp4Header> ReadHeader(const std::filesystem::path& path, bool may_be_cut) {
   const std::string& name = path.native();
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return FailErrno(errno, "cannot open " + name);
@@ -254,7 +253,9 @@ Result<Mp4Header> ReadMp4Header(const std::filesystem::path& path) {
     const std::size_t got = std::min<std::uint64_t>(rest, bytes.size());
     DF_RETURN_IF_ERROR(ReadExactly(fd.get(), at, std::span(bytes).first(got), name));
     const std::string type = FourCc(Bytes(bytes).subspan(4));
-    if (got < 8 || !IsPrintable(type) || (at == 0 && std::ranges::count(kFirstBoxes, type) == 0)) {
+    const bool is_box = got >= 8 && IsPrintable(type);
+    if (!is_box && movie && may_be_cut) break;
+    if (!is_box || (at == 0 && std::ranges::count(kFirstBoxes, type) == 0)) {
       return Fail(ErrorKind::kInvalidData,
                   "byte {}: want an MP4 box, found none in {} bytes: {}",
                   at,
@@ -270,6 +271,7 @@ Result<Mp4Header> ReadMp4Header(const std::filesystem::path& path) {
       header_size = 16;
     }
     if (size < header_size || size > rest) {
+      if (movie && may_be_cut) break;
       return Fail(ErrorKind::kInvalidData,
                   "byte {}: box {} says it has {} bytes, the file has {} more: {}",
                   at,
@@ -300,6 +302,16 @@ Result<Mp4Header> ReadMp4Header(const std::filesystem::path& path) {
                 name);
   }
   return MovieParser(name).Parse(*movie);
+}
+
+}  // namespace
+
+Result<Mp4Header> ReadMp4Header(const std::filesystem::path& path) {
+  return ReadHeader(path, false);
+}
+
+Result<Mp4Header> ReadMp4HeaderOfCutFile(const std::filesystem::path& path) {
+  return ReadHeader(path, true);
 }
 
 }  // namespace droidflow

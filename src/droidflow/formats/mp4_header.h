@@ -29,4 +29,7 @@ struct Mp4Header {
 ///         fragmented one, whose frames the header does not count.
 [[nodiscard]] Result<Mp4Header> ReadMp4Header(const std::filesystem::path& path);
 
+/// As ReadMp4Header, but a file that was cut off behind its movie box is no error.
+[[nodiscard]] Result<Mp4Header> ReadMp4HeaderOfCutFile(const std::filesystem::path& path);
+
 }  // namespace droidflow
