@@ -5,8 +5,9 @@ namespace {
 
 constexpr ImageSize kUsualSize{.width_px = 1280, .height_px = 720};
 
-// The same camera at another of its resolutions; nothing if either size is not one.
-std::optional<Intrinsics> AtSize(const Intrinsics& intrinsics, ImageSize size) {
+}  // namespace
+
+std::optional<Intrinsics> IntrinsicsAtSize(const Intrinsics& intrinsics, ImageSize size) {
   if (ImageSize{intrinsics.width_px, intrinsics.height_px} == size) return intrinsics;
   const ZedResolution* from = FindZedResolution(intrinsics.width_px, intrinsics.height_px);
   const ZedResolution* to = FindZedResolution(size.width_px, size.height_px);
@@ -20,12 +21,11 @@ std::optional<Intrinsics> AtSize(const Intrinsics& intrinsics, ImageSize size) {
                     .height_px = size.height_px};
 }
 
-}  // namespace
-
 Result<ChosenIntrinsics> ChooseIntrinsics(const IntrinsicsSources& sources) {
+  if (sources.sdk) return ChosenIntrinsics{.intrinsics = *sources.sdk, .source = "zed_sdk"};
   const ImageSize size = sources.recording.value_or(kUsualSize);
   if (sources.annotated) {
-    if (const auto intrinsics = AtSize(*sources.annotated, size)) {
+    if (const auto intrinsics = IntrinsicsAtSize(*sources.annotated, size)) {
       return ChosenIntrinsics{.intrinsics = *intrinsics, .source = "annotations"};
     }
   }
@@ -45,8 +45,9 @@ Result<ChosenIntrinsics> ChooseIntrinsics(const IntrinsicsSources& sources) {
   DF_ASSIGN_OR_RETURN(const StereoPair pair,
                       StereoPairFor(*sources.conf, size.width_px, size.height_px));
   DF_ASSIGN_OR_RETURN(const RectifiedPair rectified, Rectify(pair));
-  return ChosenIntrinsics{
-      .intrinsics = rectified.intrinsics, .source = "conf", .approximate = true};
+  return ChosenIntrinsics{.intrinsics = rectified.intrinsics,
+                          .source = sources.conf_by_header ? "svo2+conf" : "conf",
+                          .approximate = true};
 }
 
 }  // namespace droidflow

@@ -6,6 +6,8 @@
 #include <array>
 #include <system_error>
 
+#include <nlohmann/json.hpp>
+
 namespace droidflow {
 namespace {
 
@@ -20,10 +22,12 @@ struct NameRule {
 };
 
 // The first rule that fits counts: "-stereo.mp4" also ends with ".mp4".
-constexpr std::array<NameRule, 4> kRules{{{"MP4", "-stereo.mp4", RecordingKind::kStereoMp4},
+constexpr std::array<NameRule, 6> kRules{{{"MP4", "-stereo.mp4", RecordingKind::kStereoMp4},
                                           {"MP4", ".mp4", RecordingKind::kMonoMp4},
                                           {"SVO", ".svo2", RecordingKind::kSvo2},
-                                          {"SVO", ".svo", RecordingKind::kSvo}}};
+                                          {"SVO", ".svo", RecordingKind::kSvo},
+                                          {"", ".svo2", RecordingKind::kSvo2},
+                                          {"", ".svo", RecordingKind::kSvo}}};
 
 // What comes before the suffix; nothing if the name does not end with it, or is nothing else.
 std::optional<std::string> StemOf(std::string_view name, std::string_view suffix) {
@@ -50,8 +54,12 @@ Status ListFolder(const fs::path& recordings_dir,
       return candidate.folder == folder && StemOf(name, candidate.suffix);
     });
     if (rule == kRules.end()) continue;
-    cameras[*StemOf(name, rule->suffix)].files.push_back(
-        {.kind = rule->kind, .path = entry->path(), .size_bytes = size_bytes});
+    CameraRecordings& camera = cameras[*StemOf(name, rule->suffix)];
+    if (camera.Find(rule->kind) != nullptr) continue;
+    camera.files.push_back({.kind = rule->kind,
+                            .path = entry->path(),
+                            .name = (fs::path("recordings") / folder / name).generic_string(),
+                            .size_bytes = size_bytes});
   }
   if (error && error != std::errc::no_such_file_or_directory &&
       error != std::errc::not_a_directory) {
@@ -84,7 +92,7 @@ const RecordingFile* CameraRecordings::Find(RecordingKind kind) const {
 
 Result<std::map<std::string, CameraRecordings>> FindRecordings(const fs::path& episode_dir) {
   std::map<std::string, CameraRecordings> cameras;
-  for (const std::string_view folder : {"MP4", "SVO"}) {
+  for (const std::string_view folder : {"MP4", "SVO", ""}) {
     DF_RETURN_IF_ERROR(ListFolder(episode_dir / "recordings", folder, cameras));
   }
   // Times without pictures are no recording.
@@ -95,6 +103,25 @@ Result<std::map<std::string, CameraRecordings>> FindRecordings(const fs::path& e
     });
   }
   return cameras;
+}
+
+Result<std::vector<std::int64_t>> ReadFrameTimes_ms(const fs::path& path) {
+  DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
+  const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
+  const auto refuse = [&](std::string_view have) {
+    return Fail(ErrorKind::kInvalidData,
+                "want a list of Unix milliseconds, have {}: {}",
+                have,
+                path.string());
+  };
+  if (!json.is_array()) return refuse(json.is_discarded() ? "no JSON" : json.type_name());
+  std::vector<std::int64_t> times_ms;
+  times_ms.reserve(json.size());
+  for (const auto& time : json) {
+    if (!time.is_number_integer()) return refuse(fmt::format("{} in it", time.type_name()));
+    times_ms.push_back(time.get<std::int64_t>());
+  }
+  return times_ms;
 }
 
 }  // namespace droidflow

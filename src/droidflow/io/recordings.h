@@ -15,8 +15,8 @@ namespace droidflow {
 enum class RecordingKind {
   kMonoMp4,    ///< recordings/MP4/{serial}.mp4: the left eye
   kStereoMp4,  ///< recordings/MP4/{serial}-stereo.mp4: both eyes side by side
-  kSvo,        ///< recordings/SVO/{serial}.svo
-  kSvo2,       ///< recordings/SVO/{serial}.svo2
+  kSvo,        ///< recordings/SVO/{serial}.svo, or without the SVO folder
+  kSvo2,       ///< recordings/SVO/{serial}.svo2, or without the SVO folder
 };
 
 /// "mono_mp4", "stereo_mp4", "svo", "svo2".
@@ -25,6 +25,7 @@ enum class RecordingKind {
 struct RecordingFile {
   RecordingKind kind;
   std::filesystem::path path;
+  std::string name;          ///< relative to the episode's folder: "recordings/MP4/22008760.mp4"
   std::uint64_t size_bytes;  ///< 0 is common: a recorder that died
 };
 
@@ -36,7 +37,7 @@ struct CameraRecordings {
   [[nodiscard]] const RecordingFile* Find(RecordingKind kind) const;
 };
 
-/// Lists recordings/MP4 and recordings/SVO of an episode by serial. By names and sizes: no file is
+/// Lists the recordings of an episode by serial. By names and sizes: no file is
 /// opened, so a name is no promise ({serial}.mp4 may hold both eyes).
 ///
 /// @return empty where the episode has no recordings at all, its folder included; a camera without
@@ -44,5 +45,13 @@ struct CameraRecordings {
 ///         is not in the map. An error only where the file system fails.
 [[nodiscard]] Result<std::map<std::string, CameraRecordings>> FindRecordings(
     const std::filesystem::path& episode_dir);
+
+/// Reads {serial}_timestamps.json: when each frame of an MP4 file was received.
+///
+/// Unit    Unix milliseconds in the file.
+/// Source  DROID, camera_utils/recording_readers/mp4_reader.py: a JSON list of numbers.
+/// @return kInvalidData for anything but a list of whole numbers; kNotFound.
+[[nodiscard]] Result<std::vector<std::int64_t>> ReadFrameTimes_ms(
+    const std::filesystem::path& path);
 
 }  // namespace droidflow

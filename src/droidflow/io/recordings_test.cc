@@ -11,6 +11,9 @@
 namespace droidflow {
 namespace {
 
+using ::testing::_;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
 
@@ -41,6 +44,7 @@ TEST(FindRecordings, ListsWhatThereIsOfEachCamera) {
   EXPECT_EQ(left.Find(RecordingKind::kStereoMp4)->size_bytes, 5);
   EXPECT_EQ(left.Find(RecordingKind::kStereoMp4)->path, mp4 / "22008760-stereo.mp4");
   EXPECT_EQ(left.Find(RecordingKind::kSvo), nullptr);
+  EXPECT_EQ(left.files[0].name, "recordings/MP4/22008760.mp4");
   EXPECT_EQ(left.timestamps_json, mp4 / "22008760_timestamps.json");
 
   const CameraRecordings& right = recordings->at("24400334");
@@ -50,6 +54,43 @@ TEST(FindRecordings, ListsWhatThereIsOfEachCamera) {
 
   EXPECT_EQ(recordings->at("18026681").Find(RecordingKind::kSvo2)->size_bytes, 2);
   EXPECT_TRUE(recordings->at("18026681").timestamps_json);
+}
+
+TEST(FindRecordings, KnowsSvoFilesThatLieOutsideTheirFolder) {
+  const TemporaryDirectory directory;
+  ASSERT_THAT(MakeDirectories(directory / "recordings/SVO"), IsOk());
+  std::ofstream(directory / "recordings/22008760.svo") << "123";
+  std::ofstream(directory / "recordings/24400334.svo2") << "12345";
+  std::ofstream(directory / "recordings/18026681.mp4") << "in no folder";
+  std::ofstream(directory / "recordings/SVO/24400334.svo2") << "1";
+
+  const auto recordings = FindRecordings(directory.path());
+  ASSERT_THAT(recordings, IsOk());
+  ASSERT_THAT(*recordings, SizeIs(2));
+  EXPECT_EQ(recordings->at("22008760").Find(RecordingKind::kSvo)->size_bytes, 3);
+  EXPECT_EQ(recordings->at("22008760").files[0].name, "recordings/22008760.svo");
+  ASSERT_THAT(recordings->at("24400334").files, SizeIs(1)) << "the one in the folder counts";
+  EXPECT_EQ(recordings->at("24400334").files[0].size_bytes, 1);
+}
+
+TEST(ReadFrameTimes, ReadsTheListThatTheRecorderWrites) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "22008760_timestamps.json";
+  std::ofstream(path) << "[1691882767123, 1691882767190]";
+  EXPECT_THAT(*ReadFrameTimes_ms(path), ElementsAre(1691882767123, 1691882767190));
+}
+
+TEST(ReadFrameTimes, RefusesOtherContentAndSaysWhatItSaw) {
+  const TemporaryDirectory directory;
+  const auto path = directory / "22008760_timestamps.json";
+  for (const auto& [text, have] : {std::pair{"[1, 2", "no JSON"},
+                                   {"{}", "object"},
+                                   {"[1, \"2\"]", "string in it"},
+                                   {"[1.5]", "number in it"}}) {
+    std::ofstream(path) << text;
+    EXPECT_THAT(ReadFrameTimes_ms(path), FailsWith(ErrorKind::kInvalidData, HasSubstr(have)));
+  }
+  EXPECT_THAT(ReadFrameTimes_ms(directory / "none"), FailsWith(ErrorKind::kNotFound, _));
 }
 
 TEST(FindRecordings, IsEmptyWithoutAnyRecording) {
