@@ -2,6 +2,7 @@
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/synth.h"
 
+#include <map>
 #include <memory>
 #include <string>
 
@@ -17,6 +18,7 @@ using Json = nlohmann::ordered_json;
 struct SynthCommand {
   std::string directory;
   SynthOptions options;
+  std::string resolution = "HD";
   bool json = false;
   bool dry_run = false;
 };
@@ -30,7 +32,12 @@ int RunSynth(const SynthCommand& command) {
                command.directory);
     return kExitDone;
   }
-  const Result<SynthReport> report = Synthesize(command.directory, command.options);
+  SynthOptions options = command.options;
+  if (command.resolution == "VGA") {
+    options.width_px = 672;
+    options.height_px = 376;
+  }
+  const Result<SynthReport> report = Synthesize(command.directory, options);
   if (!report) return Report(report.error());
   if (command.json) {
     Json faults = Json::array();
@@ -72,6 +79,32 @@ void AddSynthCommand(CLI::App& app, int& exit_code) {
   command->add_option("--seed", synth->options.seed, "The same seed gives the same episodes")
       ->type_name("S")
       ->capture_default_str();
+  const std::map<std::string, SynthVideo> videos = {{"still", SynthVideo::kStill},
+                                                    {"mono", SynthVideo::kMono},
+                                                    {"stereo", SynthVideo::kStereo},
+                                                    {"svo2", SynthVideo::kSvo2}};
+  command
+      ->add_option("--video",
+                   synth->options.video,
+                   "Recordings of the good episodes: a still picture (default), the left eye, both "
+                   "rectified eyes side by side, or both raw eyes as SVO2; all but the first come "
+                   "with exact depth in DIR/truth")
+      ->transform(CLI::CheckedTransformer(videos))
+      ->type_name("{still,mono,stereo,svo2}");
+  const std::map<std::string, VideoCodec> codecs = {{"mpeg4", VideoCodec::kMpeg4},
+                                                    {"h264", VideoCodec::kH264}};
+  command->add_option("--codec", synth->options.codec, "Of MP4 files that move (mpeg4)")
+      ->transform(CLI::CheckedTransformer(codecs))
+      ->type_name("{mpeg4,h264}");
+  command->add_option("--resolution", synth->resolution, "Of an eye in recordings that move")
+      ->check(CLI::IsMember({"HD", "VGA"}))
+      ->type_name("{HD,VGA}")
+      ->capture_default_str();
+  command
+      ->add_option("--conf-dir",
+                   synth->options.conf_dir,
+                   "Take the cameras from these calibration files, SN<serial>.conf")
+      ->type_name("DIR");
   command->add_flag("--faults",
                     synth->options.faults,
                     "Add one of each kind of broken episode, and faults.json that lists them");
@@ -79,6 +112,7 @@ void AddSynthCommand(CLI::App& app, int& exit_code) {
   command->add_flag("--dry-run", synth->dry_run, "Say what would be made and write nothing");
   command->footer(
       "Example:\n  droidflow synth demo --episodes 20 --faults\n"
+      "  droidflow synth moving --episodes 2 --steps 40 --video stereo\n"
       "Exit status: 0 done, 1 failed, 2 usage (the folder holds episodes already).");
   command->callback([synth, &exit_code] { exit_code = RunSynth(*synth); });
 }

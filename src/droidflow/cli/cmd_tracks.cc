@@ -1,6 +1,8 @@
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
+#include "droidflow/core/stop.h"
+#include "droidflow/pipeline/episode_list.h"
 #include "droidflow/pipeline/single_episode.h"
 
 #include <filesystem>
@@ -25,6 +27,55 @@ struct SingleCommand {
   bool dry_run = false;
 };
 
+/// Every episode of the selection, one after another: an episode takes a few milliseconds.
+int RunMany(const SingleCommand& command, const EpisodeContext& context) {
+  const Result<EpisodeList> list = ListEpisodes(context.options, context.annotations);
+  if (!list) return Report(list.error());
+  if (command.dry_run) {
+    fmt::print("would process {} of {} episodes into {}\n",
+               list->episodes.size(),
+               list->matching,
+               context.options.out);
+    return kExitDone;
+  }
+  InstallStopHandlers();
+  std::size_t done = 0;
+  std::size_t files = 0;
+  Json failed = Json::array();
+  for (const ListedEpisode& episode : list->episodes) {
+    if (StopSignal() != 0) break;
+    const Result<SingleEpisode> written =
+        WriteSingleEpisode(context, episode.ref, command.products);
+    if (written) {
+      ++done;
+      files += written->files.size();
+      continue;
+    }
+    const Error& error = written.error();
+    if (error.status.empty()) return Report(error);
+    failed.push_back({{"episode", episode.ref.uuid},
+                      {"path", episode.ref.relative_path},
+                      {"status", error.status},
+                      {"message", error.message}});
+    fmt::print(stderr, "droidflow: {}: {}\n", episode.ref.relative_path, error.message);
+  }
+  for (const Error& error : list->not_found) {
+    failed.push_back({{"status", error.status}, {"message", error.message}});
+    fmt::print(stderr, "droidflow: {}\n", error.message);
+  }
+  if (command.json) {
+    fmt::print("{}\n", Json{{"done", done}, {"files", files}, {"failed", failed}}.dump(2));
+  } else {
+    fmt::print("{} episodes done, {} failed, {} files in {}\n",
+               done,
+               failed.size(),
+               files,
+               context.options.out);
+  }
+  if (StopSignal() != 0) return kExitCancelled;
+  return failed.empty() ? kExitDone : kExitQuarantined;
+}
+
 int RunSingle(const SingleCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
   if (!options) return Report(options.error());
@@ -34,6 +85,7 @@ int RunSingle(const SingleCommand& command) {
   }
   const Result<EpisodeContext> context = MakeEpisodeContext(*options);
   if (!context) return Report(context.error());
+  if (command.episode.empty()) return RunMany(command, *context);
   const Result<EpisodeRef> ref = FindSingleEpisode(*context, command.episode);
   if (!ref) return Report(ref.error());
   if (command.dry_run) {
@@ -64,24 +116,41 @@ int RunSingle(const SingleCommand& command) {
   return kExitDone;
 }
 
-void AddSingle(
-    CLI::App& app, int& exit_code, Products products, const char* name, const char* what) {
+/// @param many  whether it also takes LIMIT and a selection in place of --episode-id.
+void AddSingle(CLI::App& app,
+               int& exit_code,
+               Products products,
+               bool many,
+               const char* name,
+               const char* what) {
   auto command = std::make_shared<SingleCommand>();
   command->products = products;
   CLI::App* sub = app.add_subcommand(name, what);
-  sub->add_option("--episode-id", command->episode, "Its uuid, or its folder below the raw root")
-      ->required()
-      ->type_name("ID");
+  CLI::Option* const episode =
+      sub->add_option(
+             "--episode-id", command->episode, "Its uuid, or its folder below the raw root")
+          ->type_name("ID");
   using Group = OptionInfo::Group;
-  command->flags.AddTo(*sub, {Group::kInput, Group::kTrack, Group::kRun});
+  if (many) {
+    command->flags.AddPositional(*sub, "limit", "LIMIT");
+    command->flags.AddTo(*sub, {Group::kInput, Group::kTrack, Group::kSelection, Group::kRun});
+  } else {
+    episode->required();
+    command->flags.AddTo(*sub, {Group::kInput, Group::kTrack, Group::kRun});
+  }
   sub->add_flag("--json", command->json, "Print the files written and the warnings as JSON");
   sub->add_flag("--dry-run", command->dry_run, "Say what would be done and write nothing");
   sub->footer(fmt::format(
       "Example:\n"
-      "  droidflow {} --episode-id AUTOLab+5d05c5aa+2023-08-12-16h-26m-07s \\\n"
+      "  droidflow {0} --episode-id AUTOLab+5d05c5aa+2023-08-12-16h-26m-07s \\\n"
       "      --droid-root /data/droid_raw --annotations /data/annotations --out /data/tracks\n"
-      "Exit status: 0 done, 1 failed, 2 usage, 3 the episode is broken, 10 no such input.",
-      name));
+      "{1}"
+      "Exit status: 0 done, 1 failed, 2 usage, 3 {2}, 10 no such input.",
+      name,
+      many
+          ? fmt::format("  droidflow {} -1 --droid-root /data/droid_raw --out /data/tracks\n", name)
+          : "",
+      many ? "episodes are broken" : "the episode is broken"));
   sub->callback([command, &exit_code] { exit_code = RunSingle(*command); });
 }
 
@@ -91,13 +160,15 @@ void AddTracksCommands(CLI::App& app, int& exit_code) {
   AddSingle(app,
             exit_code,
             Products::kTracks,
+            /*many=*/false,
             "tracks",
-            "Write tracks.npz, extrinsics.npz and quality.json of one episode");
+            "Write tracks.npz, extrinsics.npz, quality.json and video.json of one episode");
   AddSingle(app,
             exit_code,
             Products::kIntrinsics,
+            /*many=*/true,
             "intrinsics",
-            "Write recordings/{serial}/intrinsics.json of one episode");
+            "Write recordings/{serial}/intrinsics.json of one episode, or of LIMIT (-1: all)");
 }
 
 }  // namespace droidflow

@@ -50,6 +50,7 @@ int main(int argc, char** argv) {
   droidflow::AddEpisodesCommand(app, exit_code);
   droidflow::AddStatusCommand(app, exit_code);
   droidflow::AddVerifyCommand(app, exit_code);
+  droidflow::AddInspectCommand(app, exit_code);
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
 

@@ -3,6 +3,8 @@
 #include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"
 #include "droidflow/pipeline/build_info.h"
+#include "droidflow/video/codecs.h"
+#include "droidflow/video/zed_source.h"
 
 #include <algorithm>
 #include <cmath>
@@ -156,18 +158,23 @@ Finding Gpus() {
 }
 
 Finding ZedSdk() {
+  if (ZedSdkBuiltIn()) {
+    return {"zed sdk", Grade::kOk, "part of this build", "SVO recordings are read by it"};
+  }
   const fs::path path = EnvironmentVariable("ZED_DIR").value_or("/usr/local/zed");
   if (!fs::exists(path)) {
-    return {"zed sdk", Grade::kNote, "not installed", "nothing here needs it"};
+    return {"zed sdk", Grade::kNote, "not installed", "droidflow reads recordings itself"};
   }
-  return {"zed sdk", Grade::kNote, "installed: " + path.string(), "not used by this build"};
+  return {"zed sdk", Grade::kNote, "installed: " + path.string(), "not part of this build"};
 }
 
 Finding Codecs() {
+  const Result<std::string> codecs = DescribeCodecs();
+  if (codecs) return {"codecs", Grade::kOk, *codecs, ""};
   return {"codecs",
-          Grade::kOk,
-          "MP4 headers (built in)",
-          "metadata reads recordings' headers only and decodes nothing"};
+          Grade::kProblem,
+          codecs.error().message,
+          "recordings' headers can be read, their pictures cannot"};
 }
 
 /// The place of a Hugging Face token, never the token.
@@ -198,13 +205,14 @@ std::string FormatVersion() {
   std::string sanitizers = build_info::kSanitizers;
   if (!sanitizers.empty()) sanitizers = ", sanitizers: " + sanitizers;
   return fmt::format(
-      "droidflow {}\nbuild: {}, {}{}\nprocessor: {}\noptional parts: CUDA no, ZED SDK "
-      "no\nlibraries: {}",
+      "droidflow {}\nbuild: {}, {}{}\nprocessor: {}\noptional parts: CUDA no, ZED SDK {}\n"
+      "libraries: {}",
       build_info::kVersion,
       build_info::kBuildType,
       build_info::kCompiler,
       sanitizers,
       fmt::join(InstructionSets(), " "),
+      ZedSdkBuiltIn() ? "yes" : "no",
       build_info::kLibraries);
 }
 

@@ -1,13 +1,14 @@
 #include "droidflow/pipeline/episode_camera.h"
 
 #include "droidflow/episode/status.h"
-#include "droidflow/formats/mp4_header.h"
 #include "droidflow/io/camera_intrinsics.h"
 #include "droidflow/io/recordings.h"
 #include "droidflow/tracks/camera_poses.h"
+#include "droidflow/video/zed_source.h"
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 
 #include <fmt/format.h>
@@ -112,50 +113,118 @@ void PlaceWrist(const CameraInputs& inputs, EpisodeCamera& camera, std::vector<W
   }
 }
 
-/// What the recording's header says; nothing where there is none that can be read.
-std::optional<Mp4Header> ReadRecording(const std::map<std::string, CameraRecordings>& recordings,
-                                       std::int64_t steps,
-                                       EpisodeCamera& camera,
-                                       std::vector<Warning>& warnings) {
-  if (recordings.empty()) return std::nullopt;  // said once for the episode
-  const auto found = recordings.find(camera.serial);
-  if (found == recordings.end()) {
+/// When the frames of the chosen recording were taken: its own times, else the list beside an MP4.
+std::vector<std::int64_t> FrameTimes_ns(const CameraRecordings& files,
+                                        const ChosenRecording& chosen,
+                                        std::string_view serial,
+                                        std::vector<Warning>& warnings) {
+  const bool is_mp4 = chosen.summary.format == RecordingFormat::kMp4;
+  if (!is_mp4 || !files.timestamps_json) return chosen.summary.frame_times_ns;
+  const auto useless = [&](const std::string& why) {
+    Warn(warnings, status::kFrameTimes, fmt::format("camera {}: {}", serial, why));
+    return std::vector<std::int64_t>();
+  };
+  Result<std::vector<std::int64_t>> times_ms = ReadFrameTimes_ms(*files.timestamps_json);
+  if (!times_ms) return useless(times_ms.error().message);
+  const auto frames = static_cast<std::size_t>(chosen.summary.info.frame_count.value_or(0));
+  if (times_ms->size() != frames) {
+    return useless(fmt::format("{} times for {} frames: {}",
+                               times_ms->size(),
+                               frames,
+                               files.timestamps_json->filename().string()));
+  }
+  for (std::int64_t& time : *times_ms) {
+    constexpr std::int64_t kMax_ms = std::numeric_limits<std::int64_t>::max() / 1'000'000;
+    time = std::clamp(time, -kMax_ms, kMax_ms) * 1'000'000;
+  }
+  return *std::move(times_ms);
+}
+
+/// Chooses the camera's recording and pairs its frames with the steps.
+void FindRecording(const std::map<std::string, CameraRecordings>& recordings,
+                   const CameraInputs& inputs,
+                   EpisodeCamera& camera,
+                   std::vector<Warning>& warnings) {
+  if (recordings.empty()) return;  // said once for the episode
+  const auto files = recordings.find(camera.serial);
+  if (files == recordings.end()) {
     Warn(
         warnings, status::kRecordingMissing, fmt::format("camera {}: no recording", camera.serial));
-    return std::nullopt;
+    return;
   }
-  std::optional<Mp4Header> header;
-  for (const RecordingFile& file : found->second.files) {
-    const std::string name = file.path.filename().string();
-    if (file.size_bytes == 0) {
-      Warn(warnings,
-           status::kRecordingBroken,
-           fmt::format("camera {}: zero bytes: {}", camera.serial, name));
-      continue;
-    }
-    const bool is_mp4 =
-        file.kind == RecordingKind::kMonoMp4 || file.kind == RecordingKind::kStereoMp4;
-    if (!is_mp4 || header) continue;
-    Result<Mp4Header> read = ReadMp4Header(file.path);
-    if (!read) {
-      Warn(warnings,
-           status::kRecordingBroken,
-           fmt::format("camera {}: {}", camera.serial, read.error().message));
-      continue;
-    }
-    header = *std::move(read);
-    // Two eyes side by side: a name without "-stereo" is no promise, the shape is.
-    if (header->width_px > 2 * header->height_px) header->width_px /= 2;
-  }
-  if (!header) return std::nullopt;
-  camera.recording_frames = header->frame_count;
-  if (header->frame_count != steps && header->frame_count != steps - 1) {
+  camera.recording = ChooseRecording(files->second, camera.serial, inputs.recording_order);
+  warnings.insert(
+      warnings.end(), camera.recording.warnings.begin(), camera.recording.warnings.end());
+  if (!camera.recording.chosen) return;
+  const RecordingSummary& summary = camera.recording.chosen->summary;
+  const auto steps = static_cast<std::int64_t>(inputs.trajectory.size());
+  if (const auto frames = summary.info.frame_count; frames && !FramesFitSteps(*frames, steps)) {
     Warn(warnings,
          status::kFrameCount,
-         fmt::format(
-             "camera {}: {} frames for {} steps", camera.serial, header->frame_count, steps));
+         fmt::format("camera {}: {} frames for {} steps", camera.serial, *frames, steps));
   }
-  return header;
+  const std::vector<std::int64_t> frame_ns =
+      FrameTimes_ns(files->second, *camera.recording.chosen, camera.serial, warnings);
+  const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
+  FrameClocks clocks{.steps = inputs.trajectory.size(),
+                     .received_ms = {},
+                     .step_start_ms = inputs.trajectory.step_start_ms,
+                     .frame_ns = frame_ns,
+                     .frame_count = summary.info.frame_count};
+  if (recorded != nullptr) clocks.received_ms = recorded->frame_received_ms;
+  camera.pairing = PairFrames(clocks);
+  if (camera.pairing.times_disagree) {
+    Warn(warnings,
+         status::kFrameTimes,
+         fmt::format("camera {}: its frames' times fit fewer than half of the steps, frames are "
+                     "paired by index",
+                     camera.serial));
+  }
+}
+
+/// What the ZED SDK makes of a raw recording, in builds that have it: its frames come from it then.
+std::optional<ZedIntrinsics> AskZedSdk(const EpisodeCamera& camera,
+                                       std::vector<Warning>& warnings) {
+  const auto& chosen = camera.recording.chosen;
+  if (!ZedSdkBuiltIn() || !chosen || chosen->summary.info.rectified) return std::nullopt;
+  const Result<ZedIntrinsics> sdk = ReadZedIntrinsics(chosen->path);
+  if (sdk) return *sdk;
+  // Without a GPU the recording is read as in builds without the SDK.
+  if (sdk.error().kind != ErrorKind::kUnsupported) {
+    Warn(warnings,
+         status::kRecordingBroken,
+         fmt::format("camera {}: {}", camera.serial, sdk.error().message));
+  }
+  return std::nullopt;
+}
+
+/// The factory calibration of the camera that recorded: by the serial in an SVO2 file, which is the
+/// camera's own, else by the recording's name.
+struct ConfOfCamera {
+  const ZedCalibration* conf = nullptr;
+  bool by_header = false;
+};
+
+ConfOfCamera FindConf(const CameraInputs& inputs,
+                      const EpisodeCamera& camera,
+                      std::vector<Warning>& warnings) {
+  const auto find = [&](const std::string& serial) {
+    const auto found = inputs.conf.find(serial);
+    return found == inputs.conf.end() ? nullptr : &found->second;
+  };
+  if (camera.recording.chosen && !camera.recording.chosen->summary.info.serial.empty()) {
+    const std::string& serial = camera.recording.chosen->summary.info.serial;
+    if (serial != camera.serial) {
+      Warn(warnings,
+           status::kSerialMismatch,
+           fmt::format("camera {}: its recording says that camera {} made it: {}",
+                       camera.serial,
+                       serial,
+                       camera.recording.chosen->path.filename().string()));
+    }
+    return {.conf = find(serial), .by_header = true};
+  }
+  return {.conf = find(camera.serial), .by_header = false};
 }
 
 }  // namespace
@@ -213,19 +282,23 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
     }
     const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
     if (recorded != nullptr) camera.capture_ms = recorded->estimated_capture_ms;
-    const std::optional<Mp4Header> recording = ReadRecording(
-        recordings, static_cast<std::int64_t>(inputs.trajectory.size()), camera, warnings);
-    const auto conf_entry = inputs.conf.find(camera.serial);
-    const ZedCalibration* conf = conf_entry == inputs.conf.end() ? nullptr : &conf_entry->second;
+    FindRecording(recordings, inputs, camera, warnings);
+    const auto [conf, by_header] = FindConf(inputs, camera, warnings);
 
+    const std::optional<ZedIntrinsics> sdk = AskZedSdk(camera, warnings);
     IntrinsicsSources sources;
+    if (sdk) sources.sdk = sdk->intrinsics;
     if (const auto found = annotated_intrinsics.find(camera.serial);
         found != annotated_intrinsics.end()) {
       sources.annotated = found->second;
     }
     if (recorded != nullptr) sources.trajectory = recorded->intrinsics;
     sources.conf = conf;
-    if (recording) sources.recording = ImageSize{recording->width_px, recording->height_px};
+    sources.conf_by_header = by_header;
+    if (camera.recording.chosen) {
+      const SourceInfo& info = camera.recording.chosen->summary.info;
+      sources.recording = ImageSize{info.width_px, info.height_px};
+    }
     Result<ChosenIntrinsics> chosen = ChooseIntrinsics(sources);
     if (!chosen) {
       if (chosen.error().kind != ErrorKind::kNotFound)
@@ -238,6 +311,11 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
     camera.intrinsics = chosen->intrinsics;
     camera.intrinsics_source = chosen->source;
     camera.approximate_intrinsics = chosen->approximate;
+    if (sdk) {
+      camera.baseline_m = sdk->baseline_m;
+      camera.baseline_source = "zed_sdk";
+      continue;
+    }
     const Baseline baseline = ChooseBaseline(conf, recorded, camera.role, chosen->intrinsics);
     camera.baseline_m = baseline.baseline_m;
     camera.baseline_source = baseline.source;

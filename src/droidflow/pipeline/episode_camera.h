@@ -9,6 +9,8 @@
 #include "droidflow/geometry/projection.h"
 #include "droidflow/io/annotations.h"
 #include "droidflow/io/calibration_reader.h"
+#include "droidflow/pipeline/frame_pairing.h"
+#include "droidflow/pipeline/recording_choice.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -40,7 +42,8 @@ struct EpisodeCamera {
   std::string baseline_source;
 
   std::optional<CalibrationMetric> metric;
-  std::optional<std::int64_t> recording_frames;  ///< by the recording's header
+  RecordingChoice recording;
+  FramePairing pairing;                  ///< [T], where a recording was chosen
   std::vector<std::int64_t> capture_ms;  ///< [T] Unix ms at which images were taken, or empty
 
   [[nodiscard]] bool is_wrist() const { return role == CameraRole::kWrist; }
@@ -57,6 +60,7 @@ struct CameraInputs {
   const Annotations& annotations;
   std::filesystem::path episode_dir;
   const ZedCalibrations& conf;
+  RecordingOrder recording_order = DefaultRecordingOrder();
 };
 
 /// The cameras of an episode: externals in the order of the annotation entry (else ext1, ext2), the

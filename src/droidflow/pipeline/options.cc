@@ -85,6 +85,11 @@ bool ParseValue(const std::string& text, std::optional<Outcome>& value) {
   value = OutcomeFromString(text);
   return value.has_value();
 }
+bool ParseValue(const std::string& text, RecordingOrder& value) {
+  Result<RecordingOrder> order = ParseRecordingOrder(text);
+  if (order) value = *std::move(order);
+  return order.has_value();
+}
 template <typename T>
 bool ParseValue(const std::string& text, std::optional<T>& value) {
   T parsed;
@@ -106,6 +111,7 @@ std::string FormatValue(const std::vector<std::string>& value) {
 }
 std::string FormatValue(PoseTime value) { return std::string(ToString(value)); }
 std::string FormatValue(Compat value) { return std::string(ToString(value)); }
+std::string FormatValue(const RecordingOrder& value) { return FormatRecordingOrder(value); }
 std::string FormatValue(Outcome value) { return std::string(ToString(value)); }
 template <typename T>
 std::string FormatValue(const std::optional<T>& value) {
@@ -297,6 +303,13 @@ const std::vector<Option>& Options() {
           "step or capture",
           "capture: 2-D tracks and wrist poses at the time each image was taken, interpolated",
           DF_MEMBER(track.pose_time)),
+      Row("recording_order",
+          Group::kTrack,
+          "KIND,KIND",
+          "some of stereo_mp4,svo2,svo,mono_mp4, each once",
+          "Which recording of a camera to take, best first; kinds left out are never taken "
+          "(stereo_mp4,svo2,svo,mono_mp4)",
+          DF_MEMBER(track.recording_order)),
 
       Row("limit",
           Group::kSelection,
@@ -567,6 +580,7 @@ Result<std::string> FormatTrackConfig(const TrackOptions& options) {
   config["mount_xyz_m"] = options.mount_xyz_m;
   config["mount_rpy_rad"] = options.mount_rpy_rad;
   config["pose_time"] = ToString(options.pose_time);
+  config["recording_order"] = FormatRecordingOrder(options.recording_order);
   return config.dump();
 }
 

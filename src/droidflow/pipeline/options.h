@@ -5,6 +5,7 @@
 
 #include "droidflow/core/result.h"
 #include "droidflow/episode/episode.h"
+#include "droidflow/pipeline/recording_choice.h"
 
 #include <array>
 #include <filesystem>
@@ -43,6 +44,7 @@ struct TrackOptions {
   /// Gripper base in the end effector's frame, about the fixed axes x, y, z.
   std::array<double, 3> mount_rpy_rad = {0, 0, std::numbers::pi / 2};
   PoseTime pose_time = PoseTime::kStep;
+  RecordingOrder recording_order = DefaultRecordingOrder();
 
   [[nodiscard]] int PointsPerFinger() const { return points.value_or(480); }
   [[nodiscard]] double JointMaxRad() const;

@@ -48,8 +48,11 @@ Result<std::vector<Vector3>> LoadPadPoints(const TrackOptions& options) {
 }
 
 Status RequireDirectory(const std::string& flag, const std::string& path) {
-  std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return {};
+  std::error_code error;
+  if (fs::is_directory(path, error)) return {};
+  if (error && error != std::errc::no_such_file_or_directory) {
+    return FailErrno(error.value(), fmt::format("{}: cannot look into {}", flag, path));
+  }
   return Fail(ErrorKind::kNotFound, "{}: no such folder: {}", flag, path);
 }
 
@@ -114,7 +117,8 @@ Status CollectCamerasStep(const EpisodeContext& context, EpisodeData& episode, c
                             .trajectory = episode.trajectory,
                             .annotations = context.annotations,
                             .episode_dir = fs::path(input.droid_root) / episode.ref.relative_path,
-                            .conf = context.conf};
+                            .conf = context.conf,
+                            .recording_order = context.options.track.recording_order};
   DF_ASSIGN_OR_RETURN(episode.cameras, CollectCameras(inputs, episode.warnings));
   DF_ASSIGN_OR_RETURN(const auto calibration, context.annotations.Calibration(episode.ref.uuid));
   if (calibration) episode.calibration_json = calibration->raw_json;
@@ -122,9 +126,11 @@ Status CollectCamerasStep(const EpisodeContext& context, EpisodeData& episode, c
   if (const auto max_frames = context.options.track.max_frames) {
     TruncateTrajectory(episode.trajectory, static_cast<std::size_t>(*max_frames));
     for (EpisodeCamera& camera : episode.cameras) {
-      if (camera.capture_ms.size() > episode.trajectory.size()) {
-        camera.capture_ms.resize(episode.trajectory.size());
-      }
+      const std::size_t steps = episode.trajectory.size();
+      if (camera.capture_ms.size() > steps) camera.capture_ms.resize(steps);
+      if (!camera.recording.chosen) continue;
+      camera.pairing.step_to_frame.resize(steps);
+      camera.pairing.difference_ms.resize(steps);
     }
   }
   return {};
@@ -210,6 +216,10 @@ Status WriteExtrinsicsStep(const EpisodeContext&, EpisodeData& episode, const fs
   return WriteExtrinsicsNpz(episode, dir / kExtrinsicsFile);
 }
 
+Status WriteVideoStep(const EpisodeContext&, EpisodeData& episode, const fs::path& dir) {
+  return WriteVideoJson(episode, dir);
+}
+
 Status WriteIntrinsicsStep(const EpisodeContext&, EpisodeData& episode, const fs::path& dir) {
   return WriteIntrinsicsJson(episode, dir);
 }
@@ -233,6 +243,7 @@ constexpr Step kSteps[] = {
     {"geometry", true, false, ComputeTracksStep},
     {"tracks", true, false, WriteTracksStep},
     {"extrinsics", true, false, WriteExtrinsicsStep},
+    {"video", true, false, WriteVideoStep},
     {"intrinsics", false, true, WriteIntrinsicsStep},
     {"quality", true, false, WriteQualityStep},
 };

@@ -41,7 +41,7 @@ struct EpisodeContext {
 /// Which products to write.
 enum class Products {
   kAll,
-  kTracks,      ///< tracks.npz, extrinsics.npz, quality.json
+  kTracks,      ///< tracks.npz, extrinsics.npz, quality.json, recordings/{serial}/video.json
   kIntrinsics,  ///< recordings/{serial}/intrinsics.json
 };
 

@@ -164,16 +164,31 @@ Json OrNull(const std::optional<T>& value) {
 
 Json OrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
+/// Which recording is used and why; nothing where the camera has no file at all.
+Json DescribeRecording(const EpisodeCamera& camera) {
+  const RecordingChoice& recording = camera.recording;
+  if (recording.reason.empty()) return nullptr;
+  Json json = {{"file", nullptr}, {"kind", nullptr}, {"reason", recording.reason}};
+  if (recording.chosen) {
+    json["file"] = recording.chosen->name;
+    json["kind"] = ToString(recording.chosen->kind);
+  }
+  return json;
+}
+
 Json DescribeCamera(const EpisodeData& episode, std::size_t index) {
   const EpisodeCamera& camera = episode.cameras[index];
   Json metric = nullptr;
   if (camera.metric)
     metric = {{"type", ToString(camera.metric->type)}, {"value", camera.metric->value}};
+  std::optional<std::int64_t> frames;
+  if (camera.recording.chosen) frames = camera.recording.chosen->summary.info.frame_count;
   return {{"role", ToString(camera.role)},
           {"intrinsics_source", OrNull(camera.intrinsics_source)},
           {"extrinsics_source", OrNull(camera.extrinsics_source)},
           {"calibration_metric", metric},
-          {"frames", OrNull(camera.recording_frames)},
+          {"recording", DescribeRecording(camera)},
+          {"frames", OrNull(frames)},
           {"in_image_fraction", OrNull(episode.views[index].in_image_fraction)},
           {"capture_delay_ms", CaptureDelayMs(camera, episode.trajectory)},
           {"depth_valid_fraction", nullptr}};
@@ -183,6 +198,10 @@ Json DescribeCamera(const EpisodeData& episode, std::size_t index) {
 
 std::filesystem::path IntrinsicsFile(const std::string& serial) {
   return std::filesystem::path("recordings") / serial / "intrinsics.json";
+}
+
+std::filesystem::path VideoFile(const std::string& serial) {
+  return std::filesystem::path("recordings") / serial / "video.json";
 }
 
 Status WriteTracksNpz(EpisodeData& episode,
@@ -326,6 +345,39 @@ Status WriteIntrinsicsJson(const EpisodeData& episode, const std::filesystem::pa
                        {"baseline_m", camera.baseline_m},
                        {"baseline_source", camera.baseline_source}};
     DF_RETURN_IF_ERROR(WriteFile(directory / IntrinsicsFile(camera.serial), json.dump(2) + "\n"));
+  }
+  return {};
+}
+
+Status WriteVideoJson(const EpisodeData& episode, const std::filesystem::path& directory) {
+  for (const EpisodeCamera& camera : episode.cameras) {
+    if (!camera.recording.chosen) continue;
+    const SourceInfo& info = camera.recording.chosen->summary.info;
+    Json differences_ms = Json::array();
+    for (const std::optional<double>& difference_ms : camera.pairing.difference_ms) {
+      differences_ms.push_back(difference_ms ? Json(std::round(*difference_ms * 1000) / 1000)
+                                             : Json(nullptr));
+    }
+    const bool has_times =
+        std::ranges::any_of(camera.pairing.difference_ms,
+                            [](const auto& difference) { return difference.has_value(); });
+    const Json json = {
+        {"file", camera.recording.chosen->name},
+        {"kind", ToString(camera.recording.chosen->kind)},
+        {"codec", OrNull(info.codec)},
+        {"width", info.width_px},
+        {"height", info.height_px},
+        {"stereo", info.stereo},
+        {"rectified", info.rectified},
+        {"serial", camera.serial},
+        {"frames", OrNull(info.frame_count)},
+        {"nominal_fps",
+         info.nominal_fps > 0 ? Json(std::round(info.nominal_fps * 1000) / 1000) : Json(nullptr)},
+        {"paired_by", ToString(camera.pairing.paired_by)},
+        {"steps_with_frame", camera.pairing.MatchedSteps()},
+        {"step_to_frame", camera.pairing.step_to_frame},
+        {"frame_minus_received_ms", has_times ? differences_ms : Json(nullptr)}};
+    DF_RETURN_IF_ERROR(WriteFile(directory / VideoFile(camera.serial), json.dump() + "\n"));
   }
   return {};
 }

@@ -25,6 +25,9 @@ inline constexpr const char kQualityFile[] = "quality.json";
 /// "recordings/{serial}/intrinsics.json"
 [[nodiscard]] std::filesystem::path IntrinsicsFile(const std::string& serial);
 
+/// "recordings/{serial}/video.json"
+[[nodiscard]] std::filesystem::path VideoFile(const std::string& serial);
+
 /// What an episode looks like to one camera.
 struct CameraView {
   /// [T], or one pose for a camera that stands still.
@@ -60,6 +63,10 @@ struct EpisodeData {
 /// One file per camera whose intrinsics are known, below `directory`.
 [[nodiscard]] Status WriteIntrinsicsJson(const EpisodeData& episode,
                                          const std::filesystem::path& directory);
+/// One file per camera that has a recording, below `directory`: what it is and which frame shows
+/// which step.
+[[nodiscard]] Status WriteVideoJson(const EpisodeData& episode,
+                                    const std::filesystem::path& directory);
 /// @param config_json  FormatTrackConfig's.
 [[nodiscard]] Status WriteQualityJson(const EpisodeData& episode,
                                       const std::string& config_json,

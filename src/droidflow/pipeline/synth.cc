@@ -6,6 +6,9 @@
 #include "droidflow/episode/status.h"
 #include "droidflow/formats/mp4_writer.h"
 #include "droidflow/geometry/pose.h"
+#include "droidflow/geometry/rectification.h"
+#include "droidflow/io/calibration_reader.h"
+#include "droidflow/io/camera_intrinsics.h"
 #include "droidflow/io/trajectory_writer.h"
 
 #include <algorithm>
@@ -14,9 +17,11 @@
 #include <cmath>
 #include <functional>
 #include <limits>
+#include <map>
 #include <numbers>
 #include <optional>
 #include <random>
+#include <thread>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -33,6 +38,7 @@ constexpr double kMiniBaseline_m = 0.063;
 constexpr int kStep_ms = 70;
 constexpr int kReceivedBeforeStep_ms = 15;
 constexpr int kCapturedBeforeStep_ms = 56;
+constexpr std::int64_t kTransfer_ns = 300'000;  ///< from a frame's own time to frame_received
 
 constexpr std::array<const char*, 4> kLabs = {"AUTOLab", "IRIS", "REAL", "TRI"};
 
@@ -87,6 +93,17 @@ struct SynthCamera {
   double fx_px;
   double cx_px;
   double cy_px;
+
+  /// Of the rectified camera, at a resolution of ZED's.
+  [[nodiscard]] Intrinsics IntrinsicsAt(ImageSize size) const {
+    const Intrinsics hd{.fx_px = fx_px,
+                        .fy_px = fx_px,
+                        .cx_px = cx_px,
+                        .cy_px = cy_px,
+                        .width_px = 1280,
+                        .height_px = 720};
+    return IntrinsicsAtSize(hd, size).value();
+  }
 };
 
 /// One robot with its three cameras; every lab has one.
@@ -111,8 +128,9 @@ Station MakeStation(std::size_t index, Random& random) {
   };
   // The wrist camera sits beside the flange and looks along the fingers.
   Transform T_ee_cam = Transform::Identity();
-  T_ee_cam.linear() = RotationZ(kPi / 2) * RotationX(random.Uniform(-0.35, -0.25));
-  T_ee_cam.translation() = Vector3(0.07, 0.029, 0.02);
+  // About where real episodes have it.
+  T_ee_cam.linear() = RotationZ(-kPi / 2) * RotationX(random.Uniform(-0.35, -0.25));
+  T_ee_cam.translation() = Vector3(-0.07, 0.029, 0.02);
   return {.lab = kLabs[index],
           .cameras = {
               camera(CameraRole::kExternal1,
@@ -209,6 +227,7 @@ class Synthesizer {
                   "want a new folder, this one holds raw/ already: {}",
                   directory_.string());
     }
+    DF_RETURN_IF_ERROR(MakeConfTexts());
     for (int i = 0; i < options_.episodes; ++i) {
       DF_ASSIGN_OR_RETURN(const EpisodeRef ref, WriteEpisode(Twist{}));
       report_.uuids.push_back(ref.uuid);
@@ -270,7 +289,11 @@ class Synthesizer {
     const fs::path episode_dir = directory_ / "raw" / ref.relative_path;
     DF_RETURN_IF_ERROR(MakeDirectories(episode_dir));
 
-    TrajectoryRecord record = MakeRecord(station, twist.steps.value_or(options_.steps), time);
+    const bool moving = twist.kind.empty() && options_.video != SynthVideo::kStill;
+    TrajectoryRecord record = MakeRecord(station,
+                                         twist.steps.value_or(options_.steps),
+                                         time,
+                                         moving ? recorded_size() : ImageSize{1280, 720});
     record.time = folder;
     record.success = success;
     record.with_action = twist.with_action;
@@ -283,7 +306,9 @@ class Synthesizer {
 
     const int steps = static_cast<int>(record.trajectory.size());
     DF_RETURN_IF_ERROR(WriteMetadata(ref, station, record, twist, timestamp, in_lab, episode_dir));
-    if (twist.recordings) {
+    if (twist.recordings && moving) {
+      DF_RETURN_IF_ERROR(WriteMovingRecordings(ref, station, record.trajectory, index));
+    } else if (twist.recordings) {
       for (const SynthCamera& camera : station.cameras) {
         const fs::path path = episode_dir / "recordings/MP4" / (camera.serial + ".mp4");
         DF_RETURN_IF_ERROR(WriteRecording(path, camera, steps - 1 + twist.frames_off));
@@ -295,7 +320,13 @@ class Synthesizer {
     return ref;
   }
 
-  TrajectoryRecord MakeRecord(const Station& station, int steps, std::chrono::sys_seconds time) {
+  /// Of recordings that move.
+  [[nodiscard]] ImageSize recorded_size() const { return {options_.width_px, options_.height_px}; }
+
+  TrajectoryRecord MakeRecord(const Station& station,
+                              int steps,
+                              std::chrono::sys_seconds time,
+                              ImageSize recorded_size) {
     TrajectoryRecord record;
     Trajectory& trajectory = record.trajectory;
     MakeMotion(steps, random_, trajectory);
@@ -316,10 +347,7 @@ class Synthesizer {
         recorded.frame_received_ms.push_back(step_ms - kReceivedBeforeStep_ms);
         recorded.estimated_capture_ms.push_back(step_ms - kCapturedBeforeStep_ms);
       }
-      recorded.intrinsics = Intrinsics{.fx_px = camera.fx_px,
-                                       .fy_px = camera.fx_px,
-                                       .cx_px = camera.cx_px,
-                                       .cy_px = camera.cy_px};
+      recorded.intrinsics = camera.IntrinsicsAt(recorded_size);
       if (!wrist) {
         recorded.left_base = PoseVectorFrom(camera.pose);
         recorded.right_base = PoseVectorFrom(camera.pose * T_left_right);
@@ -403,6 +431,60 @@ class Synthesizer {
                           .fps = 1000.0 / kStep_ms});
   }
 
+  /// One thread a camera: their pictures have nothing to do with each other.
+  Status WriteMovingRecordings(const EpisodeRef& ref,
+                               const Station& station,
+                               const Trajectory& trajectory,
+                               std::size_t index) {
+    const SynthScene scene = SynthScene::Make(options_.seed + 1000 * (index + 1));
+    std::vector<SynthHand> hands;
+    for (std::size_t t = 0; t < trajectory.size(); ++t) {
+      hands.push_back({TransformFromPoseVector(trajectory.cartesian_position[t]),
+                       trajectory.gripper_position[t]});
+    }
+    // As DROID's recorder: the last step has no frame. A single one has.
+    if (hands.size() > 1) hands.pop_back();
+
+    std::vector<SynthRecording> recordings;
+    for (std::size_t k = 0; k < station.cameras.size(); ++k) {
+      const SynthCamera& camera = station.cameras[k];
+      SynthRecording& recording = recordings.emplace_back();
+      recording.serial = camera.serial;
+      recording.intrinsics = camera.IntrinsicsAt(recorded_size());
+      recording.baseline_m = camera.baseline_m;
+      recording.hands = hands;
+      recording.noise_seed = options_.seed + 100000 * (3 * index + k + 1);
+      if (options_.video == SynthVideo::kSvo2) {
+        DF_ASSIGN_OR_RETURN(
+            const ZedCalibration calibration,
+            ParseZedConf(conf_texts_.at(camera.serial), "SN" + camera.serial + ".conf"));
+        DF_ASSIGN_OR_RETURN(recording.raw,
+                            StereoPairFor(calibration, options_.width_px, options_.height_px));
+      }
+      const bool wrist = camera.role == CameraRole::kWrist;
+      if (!wrist) recording.T_base_rect.push_back(camera.pose);
+      for (std::size_t i = 0; i < hands.size(); ++i) {
+        if (wrist) recording.T_base_rect.push_back(hands[i].T_base_ee * camera.pose);
+        const std::int64_t received_ms = trajectory.cameras.at(camera.serial).frame_received_ms[i];
+        recording.frame_ns.push_back(received_ms * 1'000'000 + kTransfer_ns);
+      }
+    }
+    std::vector<Status> statuses(recordings.size());
+    std::vector<std::thread> threads;
+    for (std::size_t k = 0; k < recordings.size(); ++k) {
+      threads.emplace_back([&, k] {
+        statuses[k] = WriteSynthRecording(scene,
+                                          recordings[k],
+                                          {.video = options_.video, .codec = options_.codec},
+                                          directory_ / "raw" / ref.relative_path,
+                                          directory_ / "truth" / ref.relative_path);
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    for (const Status& status : statuses) DF_RETURN_IF_ERROR(status);
+    return {};
+  }
+
   void Annotate(const EpisodeRef& ref,
                 const Station& station,
                 const Twist& twist,
@@ -477,41 +559,93 @@ class Synthesizer {
 
   Status WriteFaults();
 
-  /// Every station's cameras, and both lens models.
-  Status WriteConfFiles() {
-    for (const Station& station : stations_) {
-      for (const SynthCamera& camera : station.cameras) {
-        const bool mini = camera.role == CameraRole::kWrist;
-        const std::string lens = mini ? "k1=0.04\nk2=0.02\nk3=-0.01\nk4=0.002\n"
-                                      : "k1=-0.043\nk2=0.012\np1=0.0001\np2=-0.0002\nk3=-0.006\n";
-        std::string text;
-        struct Mode {
-          const char* name;
-          int width_px, height_px;
-          double scale;
-        };
-        for (const Mode& mode : {Mode{"2K", 2208, 1242, 2.0},
-                                 Mode{"FHD", 1920, 1080, 2.0},
-                                 Mode{"HD", 1280, 720, 1.0},
-                                 Mode{"VGA", 672, 376, 0.5}}) {
-          for (const char* eye : {"LEFT", "RIGHT"}) {
-            text += fmt::format("[{}_CAM_{}]\nfx={}\nfy={}\ncx={}\ncy={}\n{}\n",
-                                eye,
-                                mode.name,
-                                camera.fx_px * mode.scale,
-                                camera.fx_px * mode.scale,
-                                0.5 * (mode.width_px - 1),
-                                0.5 * (mode.height_px - 1),
-                                lens);
-          }
-        }
-        text += fmt::format("[STEREO]\nBaseline={}\nTY=0.1\nTZ=-0.2\n", camera.baseline_m * 1000);
-        for (const char* mode : {"2K", "FHD", "HD", "VGA"}) {
-          text += fmt::format("RX_{0}=0.002\nCV_{0}=0.004\nRZ_{0}=-0.0005\n", mode);
-        }
-        DF_RETURN_IF_ERROR(
-            WriteFile(directory_ / "conf" / fmt::format("SN{}.conf", camera.serial), text));
+  /// A made-up calibration file: both lens models are there.
+  static std::string MakeConfText(const SynthCamera& camera) {
+    const bool mini = camera.role == CameraRole::kWrist;
+    const std::string lens = mini ? "k1=0.04\nk2=0.02\nk3=-0.01\nk4=0.002\n"
+                                  : "k1=-0.043\nk2=0.012\np1=0.0001\np2=-0.0002\nk3=-0.006\n";
+    std::string text;
+    for (const ZedResolution& mode : kZedResolutions) {
+      for (const char* eye : {"LEFT", "RIGHT"}) {
+        text += fmt::format("[{}_CAM_{}]\nfx={}\nfy={}\ncx={}\ncy={}\n{}\n",
+                            eye,
+                            mode.name,
+                            camera.fx_px * mode.scale,
+                            camera.fx_px * mode.scale,
+                            0.5 * (mode.width_px - 1),
+                            0.5 * (mode.height_px - 1),
+                            lens);
       }
+    }
+    text += fmt::format("[STEREO]\nBaseline={}\nTY=0.1\nTZ=-0.2\n", camera.baseline_m * 1000);
+    for (const ZedResolution& mode : kZedResolutions) {
+      text += fmt::format("RX_{0}=0.002\nCV_{0}=0.004\nRZ_{0}=-0.0005\n", mode.name);
+    }
+    return text;
+  }
+
+  /// Gives every camera a calibration file: made up, or the next real one of its model.
+  Status MakeConfTexts() {
+    std::array<std::vector<fs::path>, 2> real;  // ZED 2, ZED Mini
+    if (!options_.conf_dir.empty()) {
+      DF_ASSIGN_OR_RETURN(real, SortConfFiles(options_.conf_dir));
+    }
+    for (Station& station : stations_) {
+      for (SynthCamera& camera : station.cameras) {
+        std::vector<fs::path>& files = real[camera.role == CameraRole::kWrist ? 1 : 0];
+        if (options_.conf_dir.empty()) {
+          conf_texts_[camera.serial] = MakeConfText(camera);
+          continue;
+        }
+        if (files.empty()) {
+          return Fail(ErrorKind::kInvalidData,
+                      "want calibration files of {} ZED 2 and {} ZED Mini cameras, too few in {}",
+                      2 * stations_.size(),
+                      stations_.size(),
+                      options_.conf_dir.string());
+        }
+        DF_RETURN_IF_ERROR(TakeOver(files.front(), camera));
+        files.erase(files.begin());
+      }
+    }
+    return {};
+  }
+
+  /// Turns a station's camera into the one that a calibration file describes.
+  Status TakeOver(const fs::path& path, SynthCamera& camera) {
+    DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
+    DF_ASSIGN_OR_RETURN(const ZedCalibration calibration, ParseZedConf(text, path.string()));
+    DF_ASSIGN_OR_RETURN(const StereoPair pair, StereoPairFor(calibration, 1280, 720));
+    DF_ASSIGN_OR_RETURN(const RectifiedPair rectified, Rectify(pair));
+    camera.serial = path.stem().string().substr(2);
+    camera.baseline_m = rectified.baseline_m;
+    camera.fx_px = rectified.intrinsics.fx_px;
+    camera.cx_px = rectified.intrinsics.cx_px;
+    camera.cy_px = rectified.intrinsics.cy_px;
+    conf_texts_[camera.serial] = text;
+    return {};
+  }
+
+  /// The calibration files of a folder by model, each in the order of their names.
+  static Result<std::array<std::vector<fs::path>, 2>> SortConfFiles(const fs::path& folder) {
+    std::array<std::vector<fs::path>, 2> sorted;
+    std::error_code error;
+    for (const auto& entry : fs::directory_iterator(folder, error)) {
+      const std::string name = entry.path().filename().string();
+      if (!name.starts_with("SN") || entry.path().extension() != ".conf") continue;
+      const std::string serial = entry.path().stem().string().substr(2);
+      DF_ASSIGN_OR_RETURN(const ZedCalibration calibration, ReadZedCalibration(folder, serial));
+      const bool mini = calibration.baseline_m < (kZed2Baseline_m + kMiniBaseline_m) / 2;
+      sorted[mini ? 1 : 0].push_back(entry.path());
+    }
+    if (error) return FailErrno(error.value(), "cannot list " + folder.string());
+    for (auto& paths : sorted) std::ranges::sort(paths);
+    return sorted;
+  }
+
+  Status WriteConfFiles() {
+    for (const auto& [serial, text] : conf_texts_) {
+      DF_RETURN_IF_ERROR(WriteFile(directory_ / "conf" / fmt::format("SN{}.conf", serial), text));
     }
     return {};
   }
@@ -545,6 +679,7 @@ class Synthesizer {
   SynthOptions options_;
   Random random_;
   std::vector<Station> stations_;
+  std::map<std::string, std::string> conf_texts_;  ///< by serial
   int count_ = 0;
   Annotations annotations_;
   std::vector<std::string> uuids_;
@@ -687,6 +822,12 @@ Result<SynthReport> Synthesize(const fs::path& directory, const SynthOptions& op
                 "want at least 0 episodes of at least 1 step, have {} and {}",
                 options.episodes,
                 options.steps);
+  }
+  if (FindZedResolution(options.width_px, options.height_px) == nullptr) {
+    return Fail(ErrorKind::kUsage,
+                "want a size at which ZED cameras record, have {}x{}",
+                options.width_px,
+                options.height_px);
   }
   return Synthesizer(directory, options).Run();
 }

@@ -3,6 +3,7 @@
 /// Raw DROID episodes made up for demonstrations and tests, broken ones too.
 
 #include "droidflow/core/result.h"
+#include "droidflow/pipeline/synth_video.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -16,6 +17,14 @@ struct SynthOptions {
   int steps = 120;
   std::uint64_t seed = 1;
   bool faults = false;  ///< add one of each kind of broken episode
+  /// Recordings of the good episodes; broken ones have still pictures.
+  SynthVideo video = SynthVideo::kStill;
+  VideoCodec codec = VideoCodec::kMpeg4;  ///< of MP4 files that move
+  int width_px = 1280;                    ///< of an eye's pictures that move; 1280x720 or 672x376
+  int height_px = 720;
+  /// Real calibration files, SN<serial>.conf, to take the cameras' serials, lenses and baselines
+  /// from; empty: made-up ones.
+  std::filesystem::path conf_dir;
 };
 
 /// A broken episode that was made, and what must become of it.
@@ -36,10 +45,13 @@ struct SynthReport {
 /// lays them out), /annotations, /conf, /episodes.txt (every uuid, for --episodes) and, with
 /// faults, /faults.json (what is wrong with which episode, and what must become of it).
 ///
-/// The robot's motion, the cameras' poses and the intrinsics are plausible and made up; the
-/// recordings are MP4 files of a still picture. The same options give the same episodes.
+/// The robot's motion, the cameras' poses and the intrinsics are plausible and made up. Recordings
+/// that move show a textured table with the hand over it as it stands at each step, and come with
+/// `directory`/truth/{episode}/recordings/{serial}/depth.mkv. The same options give the same
+/// episodes.
 ///
-/// @return kUsage when `directory` already holds raw/.
+/// @return kUsage when `directory` already holds raw/, or for a size at which no ZED records;
+///         kNotFound and kInvalidData for calibration files.
 [[nodiscard]] Result<SynthReport> Synthesize(const std::filesystem::path& directory,
                                              const SynthOptions& options);
 

@@ -57,6 +57,7 @@ class EpisodeVerifier {
         CheckCamera(*tracks, extrinsics ? &*extrinsics : nullptr, serial);
       }
     }
+    for (const std::string& serial : recorded_) CheckVideo(serial);
     return {directory_, std::move(problems_)};
   }
 
@@ -191,6 +192,13 @@ class EpisodeVerifier {
       lengths_['N'] = quality->value("num_track_points", std::int64_t{0});
       lengths_['P'] = lengths_['N'] / 2;
       cameras_ = quality->value("cameras_with_2d_tracks", std::vector<std::string>{});
+      const Json cameras = quality->value("cameras", Json::object());
+      for (const auto& [serial, camera] : cameras.items()) {
+        const Json recording = camera.value("recording", Json());
+        if (recording.is_object() && recording.value("file", Json()).is_string()) {
+          recorded_.push_back(serial);
+        }
+      }
       const Json config = quality->value("config", Json::object());
       min_depth_m_ = config.value("min_point_depth_m", 0.0);
       poses_at_steps_ = config.value("pose_time", "step") == "step";
@@ -390,11 +398,35 @@ class EpisodeVerifier {
     }
   }
 
+  /// Every step is shown by a frame that the recording has, or by none.
+  void CheckVideo(const std::string& serial) {
+    const std::string name = VideoFile(serial).string();
+    const auto video = ReadJson(name);
+    if (!video) return;
+    try {
+      const auto step_to_frame = video->at("step_to_frame").get<std::vector<std::int64_t>>();
+      const auto steps = static_cast<std::int64_t>(step_to_frame.size());
+      if (steps != lengths_['T']) {
+        Problem("{}: step_to_frame: want {} entries, have {}", name, lengths_['T'], steps);
+      }
+      const Json& frames = video->at("frames");
+      const std::int64_t end = frames.is_null() ? steps : frames.get<std::int64_t>();
+      for (const std::int64_t frame : step_to_frame) {
+        if (frame >= -1 && frame < end) continue;
+        Problem("{}: step_to_frame: want frames from -1 to {}, have {}", name, end - 1, frame);
+        return;
+      }
+    } catch (const Json::exception& error) {
+      Problem("{}: {}", name, error.what());
+    }
+  }
+
   fs::path directory_;
   std::vector<std::string> problems_;
   std::vector<std::shared_ptr<const void>> owners_;  ///< of what Values() has given spans of
   Lengths lengths_;
   std::vector<std::string> cameras_;
+  std::vector<std::string> recorded_;  ///< cameras whose recording was found
   double min_depth_m_ = 0;
   bool poses_at_steps_ = true;
 };
