@@ -36,7 +36,10 @@ test:
 	  tools/test_summary.py $(BUILD)/tests.xml; exit $$status
 
 bench: build
-	@$(BOOTSTRAP) bench
+	@$(BOOTSTRAP) build bench
+	@cmake --preset $(PRESET) -DDROIDFLOW_BUILD_BENCH=ON
+	@cmake --build $(BUILD) --target bench/all
+	@for program in $(BUILD)/bench/*_speed; do printf '\n== %s\n' "$$program"; "$$program" || exit; done
 	@for script in $(filter-out bench/common.py,$(wildcard bench/*.py)); do \
 	  printf '\n== %s\n' "$$script"; \
 	  DROIDFLOW_BIN="$(CURDIR)/$(BUILD)/bin/droidflow" $(PYTHON) "$$script" || exit; \
