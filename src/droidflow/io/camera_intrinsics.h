@@ -22,7 +22,8 @@ struct ImageSize {
 
 /// What is known of a camera's rectified left image.
 struct IntrinsicsSources {
-  std::optional<Intrinsics> sdk = {};  ///< of the ZED SDK, where it rectifies the recording's frames
+  std::optional<Intrinsics> sdk =
+      {};  ///< of the ZED SDK, where it rectifies the recording's frames
   std::optional<Intrinsics> annotated = {};   ///< of intrinsics.json
   std::optional<Intrinsics> trajectory = {};  ///< of trajectory.h5, which does not say its size
   const ZedCalibration* conf = nullptr;       ///< of the calibration file; null: none
@@ -38,9 +39,9 @@ struct ChosenIntrinsics {
   bool approximate = false;
 };
 
-/// Chooses the intrinsics of a camera: the SDK's, else the annotations', else the trajectory's, else the
-/// calibration file's. Annotated ones are taken to the recording's size if that is another of a ZED
-/// camera's.
+/// Chooses the intrinsics of a camera: the SDK's, else the annotations', else the trajectory's,
+/// else the calibration file's. Annotated ones are taken to the recording's size if that is another
+/// of a ZED camera's.
 ///
 /// @return kNotFound where no source has any for the recording's size.
 [[nodiscard]] Result<ChosenIntrinsics> ChooseIntrinsics(const IntrinsicsSources& sources);

@@ -66,7 +66,7 @@ struct SourceOptions {
   /// Let the ZED SDK read SVO and SVO2 files where this build and machine can: rectified then. In
   /// worker processes only.
   bool use_zed_sdk = false;
-  bool sdk_depth = false;  ///< the ZED SDK's own depth too; OpenZedSource only
+  bool sdk_depth = false;                 ///< the ZED SDK's own depth too; OpenZedSource only
   std::string zed_depth_mode = "NEURAL";  ///< of sdk_depth: one of kZedDepthModes
 };
 
