@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <memory>
 #include <new>
+#include <utility>
 
 namespace droidflow {
 
@@ -43,6 +44,16 @@ class Image {
  public:
   Image() = default;
   Image(int width_px, int height_px) { Resize(width_px, height_px); }
+  Image(Image&& other) noexcept
+      : memory_(std::move(other.memory_)),
+        capacity_bytes_(std::exchange(other.capacity_bytes_, 0)),
+        view_(std::exchange(other.view_, {})) {}
+  Image& operator=(Image&& other) noexcept {
+    memory_ = std::move(other.memory_);
+    capacity_bytes_ = std::exchange(other.capacity_bytes_, 0);
+    view_ = std::exchange(other.view_, {});
+    return *this;
+  }
 
   /// Keeps the memory where it suffices; the values are unspecified afterwards.
   void Resize(int width_px, int height_px) {

@@ -26,6 +26,7 @@ using Bytes = std::span<const std::byte>;
 constexpr std::size_t kStep_bytes = 1 << 20;
 constexpr std::size_t kChunkHead_bytes = 32;  // Up to the name of the compression.
 constexpr std::size_t kMaxCompressionName_bytes = 64;
+constexpr std::uint64_t kMaxChannel_bytes = 64 << 10;  // names and a few words about them
 constexpr std::size_t kIndexEntry_bytes = 16;
 
 template <typename T>
@@ -152,7 +153,7 @@ class McapReader::Impl {
       case mcap::kMessage:
         return ReadMessage(record, message);
       case mcap::kChannel: {
-        DF_RETURN_IF_ERROR(ReadContent(record, record.length));
+        DF_RETURN_IF_ERROR(ReadContent(record, record.length, kMaxChannel_bytes));
         DF_ASSIGN_OR_RETURN(Channel channel, ParseChannel(record));
         channels_.insert_or_assign(channel.channel.id, std::move(channel));
         return false;
@@ -217,8 +218,9 @@ class McapReader::Impl {
     record.length = Load<std::uint64_t>(bytes, 1);
     // In the file: what no file can hold. A record that is merely too long for this one is cut off.
     const std::uint64_t most =
-        chunk_ ? chunk_->remaining()
-               : static_cast<std::uint64_t>(std::numeric_limits<off_t>::max()) - file_.position();
+        chunk_
+            ? chunk_->remaining()
+            : static_cast<std::uint64_t>(std::numeric_limits<off_t>::max() / 2) - file_.position();
     if (record.length > most) {
       return Damaged(record,
                      fmt::format("a record of opcode {} that says it has {} bytes, at most {} fit",
@@ -230,13 +232,14 @@ class McapReader::Impl {
   }
 
   /// Reads the next `size` bytes of a record into content_, which grows only as they come.
-  Status ReadContent(const RecordHeader& record, std::uint64_t size) try {
-    if (size > mcap::kMaxRecord_bytes) {
-      return Damaged(record,
-                     fmt::format("a record of opcode {} with {} bytes, want at most {}",
-                                 record.opcode,
-                                 size,
-                                 mcap::kMaxRecord_bytes));
+  Status ReadContent(const RecordHeader& record,
+                     std::uint64_t size,
+                     std::uint64_t most = mcap::kMaxRecord_bytes) try {
+    if (size > most) {
+      return Damaged(
+          record,
+          fmt::format(
+              "a record of opcode {} with {} bytes, want at most {}", record.opcode, size, most));
     }
     content_bytes_ = 0;
     while (content_bytes_ < size) {
@@ -476,7 +479,7 @@ class McapReader::Impl {
       DF_ASSIGN_OR_RETURN(const RecordHeader record, ReadRecordHeader());
       if (record.opcode == mcap::kChannel) {
         has_channel = true;
-        DF_RETURN_IF_ERROR(ReadContent(record, record.length));
+        DF_RETURN_IF_ERROR(ReadContent(record, record.length, kMaxChannel_bytes));
         DF_ASSIGN_OR_RETURN(Channel channel, ParseChannel(record));
         channels_.emplace(channel.channel.id, std::move(channel));
       } else if (has_channel) {

@@ -615,7 +615,7 @@ TEST(McapReader, RefusesLengthsThatCannotBe) {
       {RecordOf(mcap::kChannel, ""), "a channel that needs more than its 0 bytes"},
       {long_record(mcap::kMessage, ~std::uint64_t{0}), "byte 32: a record of opcode 5 that says"},
       {long_record(mcap::kChannel, 300'000'000),
-       "byte 32: a record of opcode 4 with 300000000 bytes, want at most 256000000"},
+       "byte 32: a record of opcode 4 with 300000000 bytes, want at most 65536"},
       {ChannelRecord(1, "a") + Bytes().U8(mcap::kMessage).U64(300'000'000).U16(1).Zeros(20).bytes(),
        "a record of opcode 5 with 299999978 bytes"},
       {RecordOf(mcap::kChunk, "short"), "byte 32: a chunk of 5 bytes"},

@@ -228,7 +228,8 @@ Status ReadExactly(int fd,
 /// @param may_be_cut  what stands behind the movie box may be wrong or missing.
 Result<Mp4Header> ReadHeader(const std::filesystem::path& path, bool may_be_cut) {
   const std::string& name = path.native();
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // A pipe would make open wait for whoever writes to it.
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return FailErrno(errno, "cannot open " + name);
   struct stat info {};
   if (fstat(fd.get(), &info) != 0) return FailErrno(errno, "cannot stat " + name);
