@@ -291,7 +291,8 @@ std::vector<PoseVector> ToPoses(const std::vector<double>& values) {
   return poses;
 }
 
-bool IsPositive(std::int64_t value) { return value > 0; }
+/// Unix milliseconds that a double holds exactly.
+bool IsTime(std::int64_t value_ms) { return value_ms > 0 && value_ms < std::int64_t{1} << 53; }
 
 constexpr std::array<hsize_t, 1> kPoseShape{6};
 constexpr std::array<hsize_t, 2> kMatrixShape{3, 3};
@@ -313,7 +314,7 @@ struct Reader {
   Result<std::vector<std::int64_t>> Times(const std::string& name) const {
     DF_ASSIGN_OR_RETURN(std::vector<std::int64_t> times,
                         file.OptionalRows<std::int64_t>(name, steps, steps));
-    if (!std::all_of(times.begin(), times.end(), IsPositive)) times.clear();
+    if (!std::all_of(times.begin(), times.end(), IsTime)) times.clear();
     return times;
   }
 

@@ -13,6 +13,7 @@ namespace {
 
 /// More pictures than any decoder holds back: 16 of a stream's order and one for each thread.
 constexpr std::size_t kMaxPending = 64;
+constexpr int kMaxErrorsInARow = 64;  ///< then the next packet is tried
 
 /// Frames with something wrong, each counted once however often it is read.
 class FrameTally {
@@ -131,11 +132,12 @@ class DecodedSource final : public FrameSource {
   /// Decodes the next frame: is_ready_, picture_ and next_index_ - 1, its index.
   Status Decode() {
     is_ready_ = false;
-    for (std::size_t num_errors = 0; num_errors < kMaxPending || !is_at_end_;) {
+    int num_errors = 0;
+    for (;;) {
       const Result<bool> received = decoder_->Receive(picture_);
       if (!received) {
         last_error_ = received.error();
-        if (++num_errors < kMaxPending) continue;
+        if (++num_errors < kMaxErrorsInARow) continue;
       } else if (*received) {
         is_ready_ = Place();
         if (is_ready_) return {};
@@ -177,7 +179,11 @@ class DecodedSource final : public FrameSource {
       return std::distance(pending_.begin(), pending_.lower_bound(picture_.key));
     };
     while (!pending_.empty() && (!pending_.begin()->second || num_before() > depth)) LoseFront();
-    if (!pending_.empty()) pending_.erase(pending_.begin());
+    if (pending_.empty()) {
+      last_error_ = {ErrorKind::kInvalidData, "more pictures than packets"};
+      return false;
+    }
+    pending_.erase(pending_.begin());
     const std::int64_t index = next_index_++;
     const SourceInfo& info = parts_.info;
     const int width = info.stereo ? 2 * info.width_px : info.width_px;

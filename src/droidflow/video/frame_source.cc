@@ -37,7 +37,8 @@ std::string_view ToString(RecordingFormat format) {
 
 Result<RecordingFormat> DetectRecordingFormat(const std::filesystem::path& path) {
   const std::string& name = path.native();
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  // A pipe would make open wait for whoever writes to it.
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return FailErrno(errno, "cannot open " + name);
   struct stat info {};
   if (fstat(fd.get(), &info) != 0) return FailErrno(errno, "cannot stat " + name);

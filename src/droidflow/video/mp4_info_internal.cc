@@ -3,6 +3,7 @@
 #include "droidflow/formats/mp4_header.h"
 #include "droidflow/video/packet_reader_internal.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -25,7 +26,8 @@ std::string CodecOf(const std::string& fourcc) {
   for (const auto& [name, codec] : kCodecs) {
     if (name == fourcc) return std::string(codec);
   }
-  return fourcc;
+  const bool is_text = std::ranges::all_of(fourcc, [](char c) { return c >= ' ' && c <= '~'; });
+  return is_text ? fourcc : "unknown";
 }
 
 }  // namespace

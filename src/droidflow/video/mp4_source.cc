@@ -89,7 +89,7 @@ class Mp4Packets final : public PacketReader {
     if (start >= num_packets_) return {};
     const std::int64_t dts = Entry(start).timestamp;
     const int error = ffmpeg_.av_seek_frame(format_, stream_->index, dts, AVSEEK_FLAG_BACKWARD);
-    if (error < 0) return FailFfmpeg("seek in", error);
+    if (error < 0) return FailTo("seek in", error);
     // libavformat takes the time for that of showing and may go back too far.
     do {
       has_packet_ = ReadSample();
@@ -118,7 +118,7 @@ class Mp4Packets final : public PacketReader {
     ffmpeg_.av_dict_set(&options, "fflags", "+noparse+nofillin", 0);
     const int error = ffmpeg_.avformat_open_input(&format_, url.c_str(), nullptr, &options);
     ffmpeg_.av_dict_free(&options);
-    if (error < 0) return FailFfmpeg("open", error);
+    if (error < 0) return FailTo("open", error);
     for (unsigned i = 0; i < format_->nb_streams; ++i) {
       AVStream* const stream = format_->streams[i];
       if (stream_ == nullptr && stream->codecpar->codec_type == AVMEDIA_TYPE_VIDEO) {
@@ -206,12 +206,8 @@ class Mp4Packets final : public PacketReader {
     return end - found <= std::ssize(kVopStartCode) ? -1 : found[kVopStartCode.size()] >> 6;
   }
 
-  tl::unexpected<Error> FailFfmpeg(std::string_view what, int error) const {
-    return Fail(ErrorKind::kInvalidData,
-                "libavformat cannot {} the file: {}: {}",
-                what,
-                ffmpeg_.ErrorText(error),
-                path_.string());
+  tl::unexpected<Error> FailTo(std::string_view what, int error) const {
+    return FailFfmpeg(error, fmt::format("cannot {} {}", what, path_.string()));
   }
 
   const Ffmpeg& ffmpeg_;

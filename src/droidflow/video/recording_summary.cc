@@ -4,6 +4,8 @@
 #include "droidflow/video/svo1_packets_internal.h"
 #include "droidflow/video/svo2_packets_internal.h"
 
+#include <algorithm>
+#include <limits>
 #include <memory>
 #include <utility>
 
@@ -21,10 +23,17 @@ Result<RecordingSummary> SummarizeMp4(const std::filesystem::path& path) {
 Result<RecordingSummary> SummarizeSvo2(const std::filesystem::path& path) {
   DF_ASSIGN_OR_RETURN(const std::unique_ptr<Svo2Packets> packets, Svo2Packets::Open(path));
   const std::vector<std::uint64_t>& times_ns = packets->listed_times_ns();
-  return RecordingSummary{.format = RecordingFormat::kSvo2,
-                          .info = packets->info(),
-                          .frame_times_ns = {times_ns.begin(), times_ns.end()},
-                          .problems = packets->Warnings()};
+  RecordingSummary summary{.format = RecordingFormat::kSvo2,
+                           .info = packets->info(),
+                           .frame_times_ns = {},
+                           .problems = packets->Warnings()};
+  constexpr std::uint64_t kLast_ns = std::numeric_limits<std::int64_t>::max();
+  if (std::ranges::all_of(times_ns, [](std::uint64_t time) { return time <= kLast_ns; })) {
+    summary.frame_times_ns.assign(times_ns.begin(), times_ns.end());
+  } else {
+    summary.problems.push_back("a frame's time is no time: " + path.string());
+  }
+  return summary;
 }
 
 Result<RecordingSummary> SummarizeSvo1(const std::filesystem::path& path, SvoFrames svo_frames) {

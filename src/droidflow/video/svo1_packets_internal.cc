@@ -13,6 +13,8 @@ using Bytes = std::span<const std::byte>;
 
 constexpr std::size_t kBlock_bytes = std::size_t{1} << 20;
 constexpr std::size_t kMaxFrame_bytes = std::size_t{8} << 20;
+/// Of parameter sets behind each other; real ones have some hundred bytes.
+constexpr std::size_t kMaxGroup_bytes = std::size_t{16} << 10;
 /// Of the recorder's records that are no pictures.
 constexpr std::size_t kLargestRecord_bytes = 200;
 constexpr std::array kStartCode{std::byte{0}, std::byte{0}, std::byte{0}, std::byte{1}};
@@ -185,7 +187,8 @@ bool Svo1Packets::TakeParameterSet(Bytes unit) {
       video_parameter_set_.clear();
       return true;
     }
-    if (type == (is_hevc ? 34 : 8) && !group_.empty() && group_codec_ == codec) {
+    if (type == (is_hevc ? 34 : 8) && !group_.empty() && group_codec_ == codec &&
+        group_.size() + unit.size() <= kMaxGroup_bytes) {
       Append(group_, unit);
       codec_ = codec;
       parameter_sets_ = group_;

@@ -19,15 +19,16 @@ constexpr std::string_view kTopicEnd = "/side_by_side";
 constexpr std::size_t kJpegHeader_bytes = 40;
 constexpr std::size_t kMaxHeader_bytes = 1 << 20;
 
-bool IsFrameTopic(std::string_view topic) {
-  return topic.starts_with(kTopicBegin) && topic.ends_with(kTopicEnd) &&
-         topic.size() > kTopicBegin.size() + kTopicEnd.size();
-}
-
 std::string SerialOf(std::string_view topic) {
   topic.remove_prefix(kTopicBegin.size());
   topic.remove_suffix(kTopicEnd.size());
   return std::string(topic);
+}
+
+bool IsFrameTopic(std::string_view topic) {
+  if (!topic.starts_with(kTopicBegin) || !topic.ends_with(kTopicEnd)) return false;
+  if (topic.size() <= kTopicBegin.size() + kTopicEnd.size()) return false;
+  return std::ranges::all_of(SerialOf(topic), [](char c) { return c >= '0' && c <= '9'; });
 }
 
 std::uint64_t LittleEndian(Bytes bytes) {

@@ -42,8 +42,9 @@ inline constexpr std::array<std::string_view, 6> kZedDepthModes{
 ///
 /// Frame    rectified left eye: x right, y down, z forward.
 /// Invalid  depth 0: occluded, too near, too far, or beyond 65535 mm.
-/// Thread   in worker processes only: the SDK holds a CUDA context and threads of its own, and what
-///          crashes in it must not take the run along.
+/// Thread   in a run, in worker processes only: the SDK holds a CUDA context and threads of its
+/// own,
+///          and what crashes in it must not take the run along.
 /// @return  kUnsupported in builds without the SDK and where GPU, driver, calibration file or depth
 ///          mode are missing; kUsage for an unknown depth mode; kNotFound; kInvalidData for a file
 ///          that is no SVO or that the SDK refuses; kTransient for CUDA's own failures.
@@ -57,8 +58,7 @@ struct ZedIntrinsics {
   std::string serial;
 };
 
-/// Opens the recording without depth and reads no frame. In worker processes only; errors as
-/// OpenZedSource.
+/// Opens the recording without depth and reads no frame. Thread and errors as OpenZedSource.
 [[nodiscard]] Result<ZedIntrinsics> ReadZedIntrinsics(const std::filesystem::path& path);
 
 }  // namespace droidflow
