@@ -90,6 +90,11 @@ void AddInspectCommand(CLI::App& app, int& exit_code) {
                   command->options.conf_dir,
                   "Calibration of raw recordings, SN<serial>.conf, for --rows")
       ->type_name("DIR");
+  sub->add_option(
+         "--decode-threads", command->options.decode_threads, "Threads that decode, for --rows")
+      ->check(CLI::Range(1, 64))
+      ->type_name("N")
+      ->capture_default_str();
   sub->add_flag("--json", command->json, "Print a list with one object per file");
   sub->footer(
       "Sizes are those of one eye. For a conf file --json has the rectified camera of each "

@@ -27,6 +27,11 @@ struct SingleCommand {
   bool dry_run = false;
 };
 
+/// Messages may hold names that are not UTF-8, as JSON must be.
+void Print(const Json& json) {
+  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+}
+
 /// Every episode of the selection, one after another: an episode takes a few milliseconds.
 int RunMany(const SingleCommand& command, const EpisodeContext& context) {
   const Result<EpisodeList> list = ListEpisodes(context.options, context.annotations);
@@ -64,7 +69,7 @@ int RunMany(const SingleCommand& command, const EpisodeContext& context) {
     fmt::print(stderr, "droidflow: {}\n", error.message);
   }
   if (command.json) {
-    fmt::print("{}\n", Json{{"done", done}, {"files", files}, {"failed", failed}}.dump(2));
+    Print({{"done", done}, {"files", files}, {"failed", failed}});
   } else {
     fmt::print("{} episodes done, {} failed, {} files in {}\n",
                done,
@@ -106,7 +111,7 @@ int RunSingle(const SingleCommand& command) {
     for (const Warning& warning : written->warnings) {
       warnings.push_back({{"code", warning.code}, {"text", warning.text}});
     }
-    fmt::print("{}\n", Json{{"files", files}, {"warnings", warnings}}.dump(2));
+    Print({{"files", files}, {"warnings", warnings}});
     return kExitDone;
   }
   for (const Warning& warning : written->warnings) {

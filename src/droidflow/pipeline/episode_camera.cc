@@ -141,21 +141,22 @@ std::vector<std::int64_t> FrameTimes_ns(const CameraRecordings& files,
 }
 
 /// Chooses the camera's recording and pairs its frames with the steps.
-void FindRecording(const std::map<std::string, CameraRecordings>& recordings,
-                   const CameraInputs& inputs,
-                   EpisodeCamera& camera,
-                   std::vector<Warning>& warnings) {
-  if (recordings.empty()) return;  // said once for the episode
+Status FindRecording(const std::map<std::string, CameraRecordings>& recordings,
+                     const CameraInputs& inputs,
+                     EpisodeCamera& camera,
+                     std::vector<Warning>& warnings) {
+  if (recordings.empty()) return {};  // said once for the episode
   const auto files = recordings.find(camera.serial);
   if (files == recordings.end()) {
     Warn(
         warnings, status::kRecordingMissing, fmt::format("camera {}: no recording", camera.serial));
-    return;
+    return {};
   }
-  camera.recording = ChooseRecording(files->second, camera.serial, inputs.recording_order);
+  DF_ASSIGN_OR_RETURN(camera.recording,
+                      ChooseRecording(files->second, camera.serial, inputs.recording_order));
   warnings.insert(
       warnings.end(), camera.recording.warnings.begin(), camera.recording.warnings.end());
-  if (!camera.recording.chosen) return;
+  if (!camera.recording.chosen) return {};
   const RecordingSummary& summary = camera.recording.chosen->summary;
   const auto steps = static_cast<std::int64_t>(inputs.trajectory.size());
   if (const auto frames = summary.info.frame_count; frames && !FramesFitSteps(*frames, steps)) {
@@ -180,15 +181,17 @@ void FindRecording(const std::map<std::string, CameraRecordings>& recordings,
                      "paired by index",
                      camera.serial));
   }
+  return {};
 }
 
 /// What the ZED SDK makes of a raw recording, in builds that have it: its frames come from it then.
-std::optional<ZedIntrinsics> AskZedSdk(const EpisodeCamera& camera,
-                                       std::vector<Warning>& warnings) {
+Result<std::optional<ZedIntrinsics>> AskZedSdk(const EpisodeCamera& camera,
+                                               std::vector<Warning>& warnings) {
   const auto& chosen = camera.recording.chosen;
   if (!ZedSdkBuiltIn() || !chosen || chosen->summary.info.rectified) return std::nullopt;
   const Result<ZedIntrinsics> sdk = ReadZedIntrinsics(chosen->path);
   if (sdk) return *sdk;
+  if (sdk.error().kind == ErrorKind::kTransient) return tl::unexpected(sdk.error());
   // Without a GPU the recording is read as in builds without the SDK.
   if (sdk.error().kind != ErrorKind::kUnsupported) {
     Warn(warnings,
@@ -282,10 +285,10 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
     }
     const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
     if (recorded != nullptr) camera.capture_ms = recorded->estimated_capture_ms;
-    FindRecording(recordings, inputs, camera, warnings);
+    DF_RETURN_IF_ERROR(FindRecording(recordings, inputs, camera, warnings));
     const auto [conf, by_header] = FindConf(inputs, camera, warnings);
 
-    const std::optional<ZedIntrinsics> sdk = AskZedSdk(camera, warnings);
+    DF_ASSIGN_OR_RETURN(const std::optional<ZedIntrinsics> sdk, AskZedSdk(camera, warnings));
     IntrinsicsSources sources;
     if (sdk) sources.sdk = sdk->intrinsics;
     if (const auto found = annotated_intrinsics.find(camera.serial);

@@ -3,6 +3,7 @@
 /// One camera of an episode with everything that is known of it, and where that was known from.
 
 #include "droidflow/core/result.h"
+#include "droidflow/depth/row_alignment.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/episode/trajectory.h"
 #include "droidflow/geometry/pose.h"
@@ -44,6 +45,7 @@ struct EpisodeCamera {
   std::optional<CalibrationMetric> metric;
   RecordingChoice recording;
   FramePairing pairing;                  ///< [T], where a recording was chosen
+  std::optional<RowAlignment> rows;      ///< where they were measured
   std::vector<std::int64_t> capture_ms;  ///< [T] Unix ms at which images were taken, or empty
 
   [[nodiscard]] bool is_wrist() const { return role == CameraRole::kWrist; }

@@ -5,13 +5,15 @@
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/io/calibration_reader.h"
 #include "droidflow/io/trajectory_reader.h"
-#include "droidflow/pipeline/stereo_rows.h"
+#include "droidflow/pipeline/products.h"
+#include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/video/depth_video.h"
 #include "droidflow/video/frame_source.h"
 #include "droidflow/video/recording_summary.h"
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <fcntl.h>
 #include <string_view>
 #include <unistd.h>
@@ -26,13 +28,18 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
+/// Names from files need not be UTF-8, as JSON must be.
+std::string Dump(const Json& json) {
+  return json.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
 constexpr std::string_view kHdf5Magic = "\x89HDF\r\n\x1a\n";
 constexpr std::string_view kZipMagic = "PK\x03\x04";
 constexpr std::string_view kEmptyZipMagic = "PK\x05\x06";
 constexpr std::string_view kMatroskaMagic = "\x1a\x45\xdf\xa3";
 
 Result<std::string> ReadHead(const fs::path& path) {
-  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   if (!fd.valid()) return FailErrno(errno, "cannot open " + path.string());
   std::array<char, 4096> head;
   const ssize_t size = pread(fd.get(), head.data(), head.size(), 0);
@@ -56,35 +63,25 @@ bool IsConf(std::string_view text) {
 
 void Refuse(InspectedFile& file, const Error& error) { file.problems.push_back(error.message); }
 
-Json Describe(const RowAlignment& rows) {
-  return {{"matches", rows.matches},
-          {"median_abs_px", rows.median_abs_px},
-          {"offset_px", rows.fit.offset_px},
-          {"slope_x", rows.fit.slope_x},
-          {"slope_y", rows.fit.slope_y},
-          {"residual_px", rows.residual_px}};
-}
-
-/// The rig of a raw recording by its camera's calibration file.
-Result<RectifiedRig> RigOf(const SourceInfo& info,
-                           const fs::path& path,
-                           const std::string& conf_dir) {
-  const std::string serial = info.serial.empty() ? SerialInName(path) : info.serial;
-  if (conf_dir.empty()) {
-    return Fail(
-        ErrorKind::kUsage, "rows of a raw recording: want --conf-dir with SN{}.conf", serial);
+/// @return nothing where the pictures have too few corners.
+Result<std::optional<RowAlignment>> RowsOf(const fs::path& path,
+                                           const SourceInfo& info,
+                                           const std::string& serial,
+                                           const InspectOptions& options) {
+  std::optional<RectifiedRig> rig;
+  if (!info.rectified) {
+    if (options.conf_dir.empty()) {
+      return Fail(
+          ErrorKind::kUsage, "rows of a raw recording: want --conf-dir with SN{}.conf", serial);
+    }
+    DF_ASSIGN_OR_RETURN(const ZedCalibration calibration,
+                        ReadZedCalibration(options.conf_dir, serial));
+    DF_ASSIGN_OR_RETURN(rig, MakeRig(calibration, info.width_px, info.height_px, std::nullopt));
   }
-  DF_ASSIGN_OR_RETURN(const ZedCalibration calibration, ReadZedCalibration(conf_dir, serial));
-  DF_ASSIGN_OR_RETURN(StereoPair pair, StereoPairFor(calibration, info.width_px, info.height_px));
-  DF_ASSIGN_OR_RETURN(RectifiedPair rectified, Rectify(pair));
-  return RectifiedRig{std::move(pair), std::move(rectified)};
-}
-
-Result<std::optional<RowAlignment>> RowsOf(const fs::path& path, const std::string& conf_dir) {
-  DF_ASSIGN_OR_RETURN(const std::unique_ptr<FrameSource> source, OpenFrameSource(path, {}));
-  if (source->info().rectified) return MeasureRows(*source, nullptr);
-  DF_ASSIGN_OR_RETURN(const RectifiedRig rig, RigOf(source->info(), path, conf_dir));
-  return MeasureRows(*source, &rig);
+  DF_ASSIGN_OR_RETURN(
+      const PairSource pairs,
+      PairSource::Open(path, rig ? &*rig : nullptr, {.decode_threads = options.decode_threads}));
+  return pairs.rows();
 }
 
 void InspectRecording(const fs::path& path,
@@ -112,12 +109,12 @@ void InspectRecording(const fs::path& path,
                   {"reader", info.reader},
                   {"frame_times", !summary->frame_times_ns.empty()}};
   if (options.rows && info.stereo) {
-    const Result<std::optional<RowAlignment>> rows = RowsOf(path, options.conf_dir);
+    const Result<std::optional<RowAlignment>> rows = RowsOf(path, info, file.serial, options);
     details["rows"] = nullptr;
     if (!rows) {
       Refuse(file, rows.error());
     } else if (*rows) {
-      details["rows"] = Describe(**rows);
+      details["rows"] = Json::parse(FormatRowAlignment(**rows));
       file.summary += fmt::format(", rows off by {:.2f} px ({} corners; {:+.2f} px constant)",
                                   (*rows)->median_abs_px,
                                   (*rows)->matches,
@@ -129,7 +126,7 @@ void InspectRecording(const fs::path& path,
           "more than 6 px apart");
     }
   }
-  file.details_json = details.dump();
+  file.details_json = Dump(details);
 }
 
 void InspectTrajectory(const fs::path& path, InspectedFile& file) {
@@ -150,10 +147,9 @@ void InspectTrajectory(const fs::path& path, InspectedFile& file) {
   if (!stale.empty() && !cameras.empty()) {
     file.summary += fmt::format(", calibrated but not on this robot: {}", fmt::join(stale, " "));
   }
-  file.details_json = Json{{"cameras", cameras},
-                           {"stale_cameras", stale},
-                           {"control_rate_hz", rate_hz ? Json(*rate_hz) : Json(nullptr)}}
-                          .dump();
+  file.details_json = Dump({{"cameras", cameras},
+                            {"stale_cameras", stale},
+                            {"control_rate_hz", rate_hz ? Json(*rate_hz) : Json(nullptr)}});
 }
 
 void InspectNpz(const fs::path& path, InspectedFile& file) {
@@ -169,13 +165,19 @@ void InspectNpz(const fs::path& path, InspectedFile& file) {
     }
     arrays[name] = {{"dtype", array->descr}, {"shape", array->shape}};
     if (name != "num_frames") continue;
-    if (const auto values = array->ToDoubles(); values && values->size() == 1) {
-      file.frames = static_cast<std::int64_t>(values->front());
+    const auto values = array->ToDoubles();
+    if (!values || values->size() != 1) continue;
+    constexpr double kMost = 1 << 30;
+    const double frames = values->front();
+    if (frames >= 0 && frames <= kMost && frames == std::floor(frames)) {
+      file.frames = static_cast<std::int64_t>(frames);
+    } else {
+      file.problems.push_back(fmt::format("num_frames: want a count, have {}", frames));
     }
   }
   file.readable = file.problems.empty();
   file.summary = fmt::format("{} arrays", arrays.size());
-  file.details_json = Json{{"arrays", arrays}}.dump();
+  file.details_json = Dump({{"arrays", arrays}});
 }
 
 void InspectDepth(const fs::path& path, InspectedFile& file) {
@@ -187,7 +189,7 @@ void InspectDepth(const fs::path& path, InspectedFile& file) {
   file.width_px = video->width_px();
   file.height_px = video->height_px();
   file.summary = "ffv1, 16-bit gray, depth in millimetres";
-  file.details_json = Json{{"codec", "ffv1"}, {"pix_fmt", "gray16le"}}.dump();
+  file.details_json = Dump({{"codec", "ffv1"}, {"pix_fmt", "gray16le"}});
 }
 
 Json Describe(const RawEye& eye) {
@@ -242,7 +244,7 @@ void InspectConf(const fs::path& path, const std::string& text, InspectedFile& f
   }
   file.summary = fmt::format(
       "baseline {:.2f} mm, {}", calibration->baseline_m * 1000, fmt::join(in_short, ", "));
-  file.details_json = Json{{"modes", modes}}.dump();
+  file.details_json = Dump({{"modes", modes}});
 }
 
 }  // namespace
@@ -251,8 +253,9 @@ Result<InspectedFile> InspectFile(const fs::path& path, const InspectOptions& op
   InspectedFile file;
   file.file = path.string();
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) {
-    file.problems.push_back("want a file, have a folder: " + path.string());
+  const fs::file_status status = fs::status(path, ignored);
+  if (fs::exists(status) && !fs::is_regular_file(status)) {
+    file.problems.push_back("want a file, have a folder or a device: " + path.string());
     return file;
   }
   const Result<std::string> head = ReadHead(path);

@@ -15,6 +15,7 @@ namespace droidflow {
 struct InspectOptions {
   bool rows = false;     ///< decode stereo recordings and measure how well their rows agree
   std::string conf_dir;  ///< calibration of raw recordings, for `rows`
+  int decode_threads = 1;
 };
 
 struct InspectedFile {

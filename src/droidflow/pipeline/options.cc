@@ -310,6 +310,12 @@ const std::vector<Option>& Options() {
           "Which recording of a camera to take, best first; kinds left out are never taken "
           "(stereo_mp4,svo2,svo,mono_mp4)",
           DF_MEMBER(track.recording_order)),
+      Row("measure_rows",
+          Group::kTrack,
+          "",
+          "true or false",
+          "Decode stereo recordings and say in quality.json how well the rows of both eyes agree",
+          DF_MEMBER(track.measure_rows)),
 
       Row("limit",
           Group::kSelection,
@@ -384,6 +390,14 @@ const std::vector<Option>& Options() {
           DF_MEMBER(workers),
           {},
           [](int workers) { return workers >= 1 && workers <= 1024; }),
+      Row("decode_threads",
+          Group::kRun,
+          "N",
+          "a whole number from 1 to 64",
+          "Threads of a worker that decode a recording (1)",
+          DF_MEMBER(decode_threads),
+          {},
+          [](int threads) { return threads >= 1 && threads <= 64; }),
       Row("episode_timeout",
           Group::kRun,
           "S",
@@ -580,6 +594,7 @@ Result<std::string> FormatTrackConfig(const TrackOptions& options) {
   config["mount_xyz_m"] = options.mount_xyz_m;
   config["mount_rpy_rad"] = options.mount_rpy_rad;
   config["pose_time"] = ToString(options.pose_time);
+  config["measure_rows"] = options.measure_rows;
   config["recording_order"] = FormatRecordingOrder(options.recording_order);
   return config.dump();
 }

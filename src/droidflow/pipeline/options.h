@@ -45,6 +45,7 @@ struct TrackOptions {
   std::array<double, 3> mount_rpy_rad = {0, 0, std::numbers::pi / 2};
   PoseTime pose_time = PoseTime::kStep;
   RecordingOrder recording_order = DefaultRecordingOrder();
+  bool measure_rows = false;  ///< decode stereo recordings for `rows` of quality.json
 
   [[nodiscard]] int PointsPerFinger() const { return points.value_or(480); }
   [[nodiscard]] double JointMaxRad() const;
@@ -85,6 +86,7 @@ struct MetadataOptions {
   std::string run_dir;      ///< empty: {out}/.droidflow
   std::string scratch_dir;  ///< empty: {run_dir}/incoming
   int workers = 16;
+  int decode_threads = 1;
   double episode_timeout_s = 300;
   bool deep_check =
       false;  ///< on resume read finished files back instead of trusting size and time

@@ -7,6 +7,7 @@
 #include "droidflow/formats/stl.h"
 #include "droidflow/io/metadata_reader.h"
 #include "droidflow/io/trajectory_reader.h"
+#include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/tracks/camera_poses.h"
 #include "droidflow/tracks/contact_pad.h"
 
@@ -111,6 +112,25 @@ Status ReadTrajectoryStep(const EpisodeContext& context, EpisodeData& episode, c
   return {};
 }
 
+/// @return nothing where the pictures have too few corners.
+Result<std::optional<RowAlignment>> RowsOf(const EpisodeContext& context,
+                                           const EpisodeCamera& camera,
+                                           const ChosenRecording& recording) {
+  const SourceInfo& info = recording.summary.info;
+  const auto conf = context.conf.find(info.serial.empty() ? camera.serial : info.serial);
+  std::optional<RectifiedRig> rig;
+  if (conf != context.conf.end() && !info.rectified) {
+    DF_ASSIGN_OR_RETURN(rig,
+                        MakeRig(conf->second, info.width_px, info.height_px, camera.intrinsics));
+  }
+  DF_ASSIGN_OR_RETURN(
+      const PairSource pairs,
+      PairSource::Open(recording.path,
+                       rig ? &*rig : nullptr,
+                       {.decode_threads = context.options.decode_threads, .use_zed_sdk = true}));
+  return pairs.rows();
+}
+
 Status CollectCamerasStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
   const InputOptions& input = context.options.input;
   const CameraInputs inputs{.metadata = episode.metadata,
@@ -132,6 +152,23 @@ Status CollectCamerasStep(const EpisodeContext& context, EpisodeData& episode, c
       camera.pairing.step_to_frame.resize(steps);
       camera.pairing.difference_ms.resize(steps);
     }
+  }
+  return {};
+}
+
+/// Decodes the first frames of every stereo recording. What cannot be decoded is a warning.
+Status MeasureRowsStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
+  if (!context.options.track.measure_rows) return {};
+  for (EpisodeCamera& camera : episode.cameras) {
+    const auto& chosen = camera.recording.chosen;
+    if (!chosen || !chosen->summary.info.stereo) continue;
+    const Result<std::optional<RowAlignment>> rows = RowsOf(context, camera, *chosen);
+    if (rows) {
+      camera.rows = *rows;
+      continue;
+    }
+    episode.warnings.push_back({status::kRecordingBroken,
+                                fmt::format("camera {}: {}", camera.serial, rows.error().message)});
   }
   return {};
 }
@@ -240,6 +277,7 @@ constexpr Step kSteps[] = {
     {"metadata", true, true, ReadMetadataStep},
     {"trajectory", true, true, ReadTrajectoryStep},
     {"cameras", true, true, CollectCamerasStep},
+    {"rows", true, false, MeasureRowsStep},
     {"geometry", true, false, ComputeTracksStep},
     {"tracks", true, false, WriteTracksStep},
     {"extrinsics", true, false, WriteExtrinsicsStep},

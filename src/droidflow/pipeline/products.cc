@@ -18,6 +18,11 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
+/// Names from files need not be UTF-8, as JSON must be.
+std::string Dump(const Json& json, int indent) {
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+}
+
 constexpr double kMillimetres = 1000.0;
 
 /// Below these an episode counts as idle between two steps.
@@ -189,6 +194,7 @@ Json DescribeCamera(const EpisodeData& episode, std::size_t index) {
           {"calibration_metric", metric},
           {"recording", DescribeRecording(camera)},
           {"frames", OrNull(frames)},
+          {"rows", camera.rows ? Json::parse(FormatRowAlignment(*camera.rows)) : Json(nullptr)},
           {"in_image_fraction", OrNull(episode.views[index].in_image_fraction)},
           {"capture_delay_ms", CaptureDelayMs(camera, episode.trajectory)},
           {"depth_valid_fraction", nullptr}};
@@ -202,6 +208,16 @@ std::filesystem::path IntrinsicsFile(const std::string& serial) {
 
 std::filesystem::path VideoFile(const std::string& serial) {
   return std::filesystem::path("recordings") / serial / "video.json";
+}
+
+std::string FormatRowAlignment(const RowAlignment& rows) {
+  return Json{{"matches", rows.matches},
+              {"median_abs_px", rows.median_abs_px},
+              {"offset_px", rows.fit.offset_px},
+              {"slope_x", rows.fit.slope_x},
+              {"slope_y", rows.fit.slope_y},
+              {"residual_px", rows.residual_px}}
+      .dump();
 }
 
 Status WriteTracksNpz(EpisodeData& episode,
@@ -344,7 +360,7 @@ Status WriteIntrinsicsJson(const EpisodeData& episode, const std::filesystem::pa
                        {"approximate", camera.approximate_intrinsics},
                        {"baseline_m", camera.baseline_m},
                        {"baseline_source", camera.baseline_source}};
-    DF_RETURN_IF_ERROR(WriteFile(directory / IntrinsicsFile(camera.serial), json.dump(2) + "\n"));
+    DF_RETURN_IF_ERROR(WriteFile(directory / IntrinsicsFile(camera.serial), Dump(json, 2) + "\n"));
   }
   return {};
 }
@@ -377,7 +393,7 @@ Status WriteVideoJson(const EpisodeData& episode, const std::filesystem::path& d
         {"steps_with_frame", camera.pairing.MatchedSteps()},
         {"step_to_frame", camera.pairing.step_to_frame},
         {"frame_minus_received_ms", has_times ? differences_ms : Json(nullptr)}};
-    DF_RETURN_IF_ERROR(WriteFile(directory / VideoFile(camera.serial), json.dump() + "\n"));
+    DF_RETURN_IF_ERROR(WriteFile(directory / VideoFile(camera.serial), Dump(json, -1) + "\n"));
   }
   return {};
 }
@@ -426,7 +442,7 @@ Status WriteQualityJson(const EpisodeData& episode,
                      {"current_task", episode.metadata.current_task},
                      {"warnings", warnings},
                      {"timings_ms", timings}};
-  return WriteFile(path, json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n");
+  return WriteFile(path, Dump(json, 2) + "\n");
 }
 
 }  // namespace droidflow

@@ -3,6 +3,7 @@
 /// The files that droidflow writes for an episode; docs/formats.md has them byte for byte.
 
 #include "droidflow/core/result.h"
+#include "droidflow/depth/row_alignment.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/episode/trajectory.h"
 #include "droidflow/jobs/task.h"
@@ -27,6 +28,9 @@ inline constexpr const char kQualityFile[] = "quality.json";
 
 /// "recordings/{serial}/video.json"
 [[nodiscard]] std::filesystem::path VideoFile(const std::string& serial);
+
+/// `rows` of quality.json and of `droidflow inspect`, a JSON object.
+[[nodiscard]] std::string FormatRowAlignment(const RowAlignment& rows);
 
 /// What an episode looks like to one camera.
 struct CameraView {

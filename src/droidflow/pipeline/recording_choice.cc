@@ -18,6 +18,13 @@ struct Candidate {
   std::optional<RecordingSummary> summary;  ///< where it took that to tell the kind
 };
 
+bool IsMp4(RecordingKind kind) {
+  return kind == RecordingKind::kMonoMp4 || kind == RecordingKind::kStereoMp4;
+}
+
+/// Whether trying again may help, so that the choice must wait.
+bool MayPass(const Error& error) { return error.kind == ErrorKind::kTransient; }
+
 std::string Joined(const std::vector<std::string_view>& names) {
   return fmt::format("{}", fmt::join(names, ", "));
 }
@@ -73,18 +80,21 @@ Result<RecordingOrder> ParseRecordingOrder(std::string_view text) {
   }
 }
 
-RecordingChoice ChooseRecording(const CameraRecordings& recordings,
-                                std::string_view serial,
-                                const RecordingOrder& order) {
+Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
+                                        std::string_view serial,
+                                        const RecordingOrder& order) {
   RecordingChoice choice;
   const auto broken = [&](const Error& error) {
     choice.warnings.push_back(
         {status::kRecordingBroken, fmt::format("camera {}: {}", serial, error.message)});
   };
   std::vector<Candidate> candidates;
+  const bool wants_mp4 = std::ranges::any_of(order, IsMp4);
   for (const RecordingFile& file : recordings.files) {
+    if (IsMp4(file.kind) && !wants_mp4) continue;
     Result<Candidate> candidate = LookInto(file);
     if (!candidate) {
+      if (MayPass(candidate.error())) return tl::unexpected(candidate.error());
       broken(candidate.error());
       continue;
     }
@@ -102,6 +112,7 @@ RecordingChoice ChooseRecording(const CameraRecordings& recordings,
           candidate.summary ? *std::move(candidate.summary)
                             : SummarizeRecording(candidate.file->path, SvoFrames::kUnknown);
       if (!summary) {
+        if (MayPass(summary.error())) return tl::unexpected(summary.error());
         broken(summary.error());
         continue;
       }

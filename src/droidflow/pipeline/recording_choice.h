@@ -41,14 +41,17 @@ struct RecordingChoice {
   std::vector<Warning> warnings;  ///< files that are broken
 };
 
-/// Takes the first kind of `order` that the camera has a readable recording of. Only headers are
-/// read, and only of as many files as it takes.
+/// Takes the first kind of `order` that the camera has a readable recording of. Only headers and
+/// indexes are read; MP4 files not at all where neither kind of them is in `order`.
 ///
 /// An SVO file of the first format has no header to trust; its frames are counted by whoever
 /// decodes it.
-[[nodiscard]] RecordingChoice ChooseRecording(const CameraRecordings& recordings,
-                                              std::string_view serial,
-                                              const RecordingOrder& order);
+///
+/// @return kTransient where the file system failed for now: the same files must give the same
+/// choice. What stays unreadable is a warning.
+[[nodiscard]] Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
+                                                      std::string_view serial,
+                                                      const RecordingOrder& order);
 
 /// Whether a number of frames fits a trajectory: as many as steps, or one fewer.
 [[nodiscard]] bool FramesFitSteps(std::int64_t frames, std::int64_t steps);

@@ -6,7 +6,7 @@
 #include "droidflow/episode/status.h"
 #include "droidflow/formats/mp4_writer.h"
 
-#include <fstream>
+#include <unistd.h>
 
 #include <gmock/gmock.h>
 
@@ -43,7 +43,9 @@ class ChooseRecordingTest : public ::testing::Test {
   RecordingChoice Choose(const RecordingOrder& order = DefaultRecordingOrder()) {
     const auto recordings = FindRecordings(directory_.path());
     EXPECT_THAT(recordings, IsOk());
-    return ChooseRecording(recordings->at(kSerial), kSerial, order);
+    const auto choice = ChooseRecording(recordings->at(kSerial), kSerial, order);
+    EXPECT_THAT(choice, IsOk());
+    return choice.value_or(RecordingChoice());
   }
 
   TemporaryDirectory directory_;
@@ -110,6 +112,25 @@ TEST_F(ChooseRecordingTest, TakesAnSvoFileBeforeOneEyeAndLeavesItsFramesUncounte
   EXPECT_EQ(choice.chosen->summary.info.width_px, 1280);
   EXPECT_EQ(choice.chosen->summary.info.frame_count, std::nullopt);
   EXPECT_FALSE(choice.chosen->summary.info.rectified);
+}
+
+TEST_F(ChooseRecordingTest, GoesOnWhereAFileMayNotBeRead) {
+  if (geteuid() == 0) GTEST_SKIP() << "root may read everything";
+  WriteMp4("22008760.mp4", 320, 180, 9);
+  WriteMp4("22008760-stereo.mp4", 640, 180, 8);
+  std::filesystem::permissions(directory_ / "recordings/MP4/22008760-stereo.mp4",
+                               std::filesystem::perms::none);
+  const RecordingChoice choice = Choose();
+  EXPECT_EQ(choice.chosen->kind, RecordingKind::kMonoMp4);
+  ASSERT_THAT(choice.warnings, SizeIs(1));
+  EXPECT_THAT(choice.warnings[0].text, HasSubstr("ermission denied"));
+}
+
+TEST_F(ChooseRecordingTest, LooksIntoNoMp4WhereNoneIsWanted) {
+  WriteText("MP4/22008760.mp4", "not a recording");
+  const RecordingChoice choice = Choose({RecordingKind::kSvo2});
+  EXPECT_FALSE(choice.chosen);
+  EXPECT_THAT(choice.warnings, IsEmpty());
 }
 
 TEST_F(ChooseRecordingTest, KnowsAnSvo2FileThatIsCalledSvo) {

@@ -1,51 +1,111 @@
-#include "droidflow/pipeline/stereo_rows.h"
+#include "droidflow/pipeline/stereo_pairs.h"
 
-#include "droidflow/core/check.h"
-#include "droidflow/depth/rectifier.h"
-
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace droidflow {
 namespace {
 
-constexpr std::int64_t kLastFrame = 150;
-constexpr std::int64_t kEvery = 15;
+/// Pairs that rows are measured on: every 15th of the first 150.
+constexpr std::int64_t kLastMeasured = 150;
+constexpr std::int64_t kMeasureEvery = 15;
+
+Remapper MapOf(const RawEye& eye,
+               const RectifiedRig& rig,
+               const Matrix3& R_rect_eye,
+               const RowOffset& row_offset) {
+  return Remapper::FromRawEye(
+      eye, rig.raw.width_px, rig.raw.height_px, R_rect_eye, rig.rectified.intrinsics, row_offset);
+}
 
 }  // namespace
 
-Result<std::optional<RowAlignment>> MeasureRows(FrameSource& source, const RectifiedRig* rig) {
-  DF_CHECK(source.info().stereo, "one eye has no rows to compare");
-  std::optional<Remapper> left_map;
-  std::optional<Remapper> right_map;
-  if (rig != nullptr) {
-    const Intrinsics& K = rig->rectified.intrinsics;
-    left_map = Remapper::FromRawEye(
-        rig->raw.left, rig->raw.width_px, rig->raw.height_px, rig->rectified.R_rect_left, K);
-    right_map = Remapper::FromRawEye(
-        rig->raw.right, rig->raw.width_px, rig->raw.height_px, rig->rectified.R_rect_right, K);
+Result<RectifiedRig> MakeRig(const ZedCalibration& calibration,
+                             int width_px,
+                             int height_px,
+                             const std::optional<Intrinsics>& wanted) {
+  DF_ASSIGN_OR_RETURN(StereoPair pair, StereoPairFor(calibration, width_px, height_px));
+  DF_ASSIGN_OR_RETURN(RectifiedPair rectified, Rectify(pair));
+  if (wanted) rectified.intrinsics = *wanted;
+  return RectifiedRig{std::move(pair), std::move(rectified)};
+}
+
+Result<PairSource> PairSource::Open(const std::filesystem::path& path,
+                                    const RectifiedRig* rig,
+                                    const PairOptions& options) {
+  PairSource pairs;
+  DF_ASSIGN_OR_RETURN(
+      pairs.source_,
+      OpenFrameSource(
+          path, {.decode_threads = options.decode_threads, .use_zed_sdk = options.use_zed_sdk}));
+  const SourceInfo& info = pairs.info();
+  if (!info.stereo) {
+    return Fail(ErrorKind::kInvalidData, "want both eyes, have one: {}", path.string());
   }
-  const int width_px = source.info().width_px;
-  const int height_px = source.info().height_px;
+  if (info.rectified) rig = nullptr;
+  if (!info.rectified && rig == nullptr) {
+    return Fail(ErrorKind::kInvalidData,
+                "want the calibration file of its camera to rectify raw frames: {}",
+                path.string());
+  }
+  if (rig != nullptr &&
+      (rig->raw.width_px != info.width_px || rig->raw.height_px != info.height_px)) {
+    return Fail(ErrorKind::kInvalidData,
+                "want frames of {}x{}, as calibrated, have {}x{}: {}",
+                rig->raw.width_px,
+                rig->raw.height_px,
+                info.width_px,
+                info.height_px,
+                path.string());
+  }
+  pairs.MakeMaps(rig);
+  if (options.row_align == RowAlign::kOff) return pairs;
+  DF_RETURN_IF_ERROR(pairs.MeasureRows());
+  pairs.removed_ = ChooseRowOffset(pairs.rows_, options.row_align);
+  if (pairs.removed_ != RowOffset{}) pairs.MakeMaps(rig);
+  return pairs;
+}
+
+void PairSource::MakeMaps(const RectifiedRig* rig) {
+  if (rig != nullptr) {
+    left_map_ = MapOf(rig->raw.left, *rig, rig->rectified.R_rect_left, {});
+    right_map_ = MapOf(rig->raw.right, *rig, rig->rectified.R_rect_right, removed_);
+  } else if (removed_ != RowOffset{}) {
+    right_map_ = Remapper::FromRowOffset(info().width_px, info().height_px, removed_);
+  }
+}
+
+Status PairSource::MeasureRows() {
   // As far as depth is searched for by default.
-  const CornerMatchOptions options{.max_disparity_px = width_px / 5.0};
+  const CornerMatchOptions options{.max_disparity_px = info().width_px / 5.0};
   std::vector<CornerMatch> matches;
-  StereoFrame frame;
-  GrayImage left;
-  GrayImage right;
-  for (std::int64_t i = 0; i < kLastFrame; ++i) {
-    DF_ASSIGN_OR_RETURN(const bool more, source.Next(frame));
+  AlignedPair pair;
+  for (std::int64_t i = 0; i < kLastMeasured; ++i) {
+    DF_ASSIGN_OR_RETURN(const bool more, Next(pair));
     if (!more) break;
-    if (i % kEvery != 0 || frame.damaged) continue;
-    if (rig != nullptr) {
-      left_map->Apply(frame.left, left);
-      right_map->Apply(frame.right, right);
-      frame.left = left.view();
-      frame.right = right.view();
-    }
-    const std::vector<CornerMatch> found = MatchCorners(frame.left, frame.right, options);
+    if (i % kMeasureEvery != 0 || pair.damaged) continue;
+    const std::vector<CornerMatch> found = MatchCorners(pair.left, pair.right, options);
     matches.insert(matches.end(), found.begin(), found.end());
   }
-  return FitRowAlignment(matches, width_px, height_px);
+  rows_ = FitRowAlignment(matches, pair.left.width_px, pair.left.height_px);
+  return source_->Seek(0);
+}
+
+Result<bool> PairSource::Next(AlignedPair& pair) {
+  StereoFrame frame;
+  DF_ASSIGN_OR_RETURN(const bool more, source_->Next(frame));
+  if (!more) return false;
+  pair = {frame.index, frame.time_ns, frame.left, frame.right, frame.damaged};
+  if (left_map_) {
+    left_map_->Apply(frame.left, left_);
+    pair.left = left_.view();
+  }
+  if (right_map_) {
+    right_map_->Apply(frame.right, right_);
+    pair.right = right_.view();
+  }
+  return true;
 }
 
 }  // namespace droidflow

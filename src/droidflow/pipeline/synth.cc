@@ -630,13 +630,14 @@ class Synthesizer {
   static Result<std::array<std::vector<fs::path>, 2>> SortConfFiles(const fs::path& folder) {
     std::array<std::vector<fs::path>, 2> sorted;
     std::error_code error;
-    for (const auto& entry : fs::directory_iterator(folder, error)) {
-      const std::string name = entry.path().filename().string();
-      if (!name.starts_with("SN") || entry.path().extension() != ".conf") continue;
-      const std::string serial = entry.path().stem().string().substr(2);
+    fs::directory_iterator entry(folder, error);
+    for (const fs::directory_iterator end; !error && entry != end; entry.increment(error)) {
+      const std::string name = entry->path().filename().string();
+      if (!name.starts_with("SN") || entry->path().extension() != ".conf") continue;
+      const std::string serial = entry->path().stem().string().substr(2);
       DF_ASSIGN_OR_RETURN(const ZedCalibration calibration, ReadZedCalibration(folder, serial));
       const bool mini = calibration.baseline_m < (kZed2Baseline_m + kMiniBaseline_m) / 2;
-      sorted[mini ? 1 : 0].push_back(entry.path());
+      sorted[mini ? 1 : 0].push_back(entry->path());
     }
     if (error) return FailErrno(error.value(), "cannot list " + folder.string());
     for (auto& paths : sorted) std::ranges::sort(paths);
