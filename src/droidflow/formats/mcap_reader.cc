@@ -407,7 +407,7 @@ class McapReader::Impl {
     if (header.uncompressed_bytes == 0) return false;
     std::vector<std::pair<std::uint64_t, std::uint64_t>> offsets_and_times_ns;
     file_.SeekTo(header.end);
-    const Result<bool> is_covered = ReadIndexes(offsets_and_times_ns);
+    Result<bool> is_covered = ReadIndexes(offsets_and_times_ns);
     // The file ends among the indexes, so they may not be all.
     if (!is_covered && IsCut(is_covered.error())) return false;
     if (!is_covered || !*is_covered) return is_covered;

@@ -105,7 +105,7 @@ Result<std::map<std::string, CameraRecordings>> FindRecordings(const fs::path& e
   return cameras;
 }
 
-Result<std::vector<std::int64_t>> ReadFrameTimes_ms(const fs::path& path) {
+Result<std::vector<std::int64_t>> ReadFrameTimesMs(const fs::path& path) {
   DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
   const auto json = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
   const auto refuse = [&](std::string_view have) {

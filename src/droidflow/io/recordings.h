@@ -51,7 +51,6 @@ struct CameraRecordings {
 /// Unit    Unix milliseconds in the file.
 /// Source  DROID, camera_utils/recording_readers/mp4_reader.py: a JSON list of numbers.
 /// @return kInvalidData for anything but a list of whole numbers; kNotFound.
-[[nodiscard]] Result<std::vector<std::int64_t>> ReadFrameTimes_ms(
-    const std::filesystem::path& path);
+[[nodiscard]] Result<std::vector<std::int64_t>> ReadFrameTimesMs(const std::filesystem::path& path);
 
 }  // namespace droidflow

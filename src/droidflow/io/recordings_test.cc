@@ -77,7 +77,7 @@ TEST(ReadFrameTimes, ReadsTheListThatTheRecorderWrites) {
   const TemporaryDirectory directory;
   const auto path = directory / "22008760_timestamps.json";
   std::ofstream(path) << "[1691882767123, 1691882767190]";
-  EXPECT_THAT(*ReadFrameTimes_ms(path), ElementsAre(1691882767123, 1691882767190));
+  EXPECT_THAT(*ReadFrameTimesMs(path), ElementsAre(1691882767123, 1691882767190));
 }
 
 TEST(ReadFrameTimes, RefusesOtherContentAndSaysWhatItSaw) {
@@ -88,9 +88,9 @@ TEST(ReadFrameTimes, RefusesOtherContentAndSaysWhatItSaw) {
                                    {"[1, \"2\"]", "string in it"},
                                    {"[1.5]", "number in it"}}) {
     std::ofstream(path) << text;
-    EXPECT_THAT(ReadFrameTimes_ms(path), FailsWith(ErrorKind::kInvalidData, HasSubstr(have)));
+    EXPECT_THAT(ReadFrameTimesMs(path), FailsWith(ErrorKind::kInvalidData, HasSubstr(have)));
   }
-  EXPECT_THAT(ReadFrameTimes_ms(directory / "none"), FailsWith(ErrorKind::kNotFound, _));
+  EXPECT_THAT(ReadFrameTimesMs(directory / "none"), FailsWith(ErrorKind::kNotFound, _));
 }
 
 TEST(FindRecordings, IsEmptyWithoutAnyRecording) {

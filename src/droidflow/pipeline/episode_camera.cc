@@ -114,17 +114,17 @@ void PlaceWrist(const CameraInputs& inputs, EpisodeCamera& camera, std::vector<W
 }
 
 /// When the frames of the chosen recording were taken: its own times, else the list beside an MP4.
-std::vector<std::int64_t> FrameTimes_ns(const CameraRecordings& files,
-                                        const ChosenRecording& chosen,
-                                        std::string_view serial,
-                                        std::vector<Warning>& warnings) {
+std::vector<std::int64_t> FrameTimesNs(const CameraRecordings& files,
+                                       const ChosenRecording& chosen,
+                                       std::string_view serial,
+                                       std::vector<Warning>& warnings) {
   const bool is_mp4 = chosen.summary.format == RecordingFormat::kMp4;
   if (!is_mp4 || !files.timestamps_json) return chosen.summary.frame_times_ns;
   const auto useless = [&](const std::string& why) {
     Warn(warnings, status::kFrameTimes, fmt::format("camera {}: {}", serial, why));
     return std::vector<std::int64_t>();
   };
-  Result<std::vector<std::int64_t>> times_ms = ReadFrameTimes_ms(*files.timestamps_json);
+  Result<std::vector<std::int64_t>> times_ms = ReadFrameTimesMs(*files.timestamps_json);
   if (!times_ms) return useless(times_ms.error().message);
   const auto frames = static_cast<std::size_t>(chosen.summary.info.frame_count.value_or(0));
   if (times_ms->size() != frames) {
@@ -165,7 +165,7 @@ Status FindRecording(const std::map<std::string, CameraRecordings>& recordings,
          fmt::format("camera {}: {} frames for {} steps", camera.serial, *frames, steps));
   }
   const std::vector<std::int64_t> frame_ns =
-      FrameTimes_ns(files->second, *camera.recording.chosen, camera.serial, warnings);
+      FrameTimesNs(files->second, *camera.recording.chosen, camera.serial, warnings);
   const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
   FrameClocks clocks{.steps = inputs.trajectory.size(),
                      .received_ms = {},

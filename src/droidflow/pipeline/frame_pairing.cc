@@ -10,7 +10,7 @@ namespace {
 constexpr double kNanosecondsPerMillisecond = 1e6;
 
 /// Median distance between neighbours; nothing for fewer than two times.
-std::optional<double> MedianStep_ms(std::span<const std::int64_t> times_ms) {
+std::optional<double> MedianStepMs(std::span<const std::int64_t> times_ms) {
   if (times_ms.size() < 2) return std::nullopt;
   std::vector<std::int64_t> steps_ms(times_ms.size());
   std::adjacent_difference(times_ms.begin(), times_ms.end(), steps_ms.begin());
@@ -28,7 +28,7 @@ std::vector<std::int32_t> OrderByTime(std::span<const std::int64_t> frame_ns) {
   return order;
 }
 
-double Difference_ms(std::int64_t frame_ns, std::int64_t received_ms) {
+double DifferenceMs(std::int64_t frame_ns, std::int64_t received_ms) {
   // Taken apart: nanoseconds since 1970 do not fit a double, milliseconds do.
   const std::int64_t whole_ms = frame_ns / 1'000'000;
   const std::int64_t rest_ns = frame_ns % 1'000'000;
@@ -55,11 +55,11 @@ FramePairing PairByTime(const FrameClocks& clocks, double tolerance_ms) {
   for (std::size_t t = 0; t < clocks.steps; ++t) {
     const std::int64_t received_ms = clocks.received_ms[t];
     const auto after = std::ranges::lower_bound(order, 0.0, {}, [&](std::int32_t frame) {
-      return Difference_ms(clocks.frame_ns[frame], received_ms);
+      return DifferenceMs(clocks.frame_ns[frame], received_ms);
     });
     double nearest_ms = tolerance_ms;
     const auto consider = [&](std::int32_t frame) {
-      const double distance_ms = std::abs(Difference_ms(clocks.frame_ns[frame], received_ms));
+      const double distance_ms = std::abs(DifferenceMs(clocks.frame_ns[frame], received_ms));
       if (distance_ms > nearest_ms) return;
       nearest_ms = distance_ms;
       pairing.step_to_frame[t] = frame;
@@ -83,8 +83,8 @@ std::size_t FramePairing::MatchedSteps() const {
 
 FramePairing PairFrames(const FrameClocks& clocks) {
   const bool has_times = !clocks.frame_ns.empty() && clocks.received_ms.size() == clocks.steps;
-  std::optional<double> step_ms = MedianStep_ms(clocks.step_start_ms);
-  if (!step_ms) step_ms = MedianStep_ms(clocks.received_ms);
+  std::optional<double> step_ms = MedianStepMs(clocks.step_start_ms);
+  if (!step_ms) step_ms = MedianStepMs(clocks.received_ms);
   FramePairing pairing;
   if (has_times && step_ms) {
     pairing = PairByTime(clocks, *step_ms / 2);
@@ -99,7 +99,7 @@ FramePairing PairFrames(const FrameClocks& clocks) {
   for (std::size_t t = 0; has_times && t < clocks.steps; ++t) {
     const auto frame = static_cast<std::size_t>(pairing.step_to_frame[t]);
     if (pairing.step_to_frame[t] < 0 || frame >= clocks.frame_ns.size()) continue;
-    pairing.difference_ms[t] = Difference_ms(clocks.frame_ns[frame], clocks.received_ms[t]);
+    pairing.difference_ms[t] = DifferenceMs(clocks.frame_ns[frame], clocks.received_ms[t]);
   }
   return pairing;
 }

@@ -87,8 +87,9 @@ bool ParseValue(const std::string& text, std::optional<Outcome>& value) {
 }
 bool ParseValue(const std::string& text, RecordingOrder& value) {
   Result<RecordingOrder> order = ParseRecordingOrder(text);
-  if (order) value = *std::move(order);
-  return order.has_value();
+  if (!order) return false;
+  value = *std::move(order);
+  return true;
 }
 template <typename T>
 bool ParseValue(const std::string& text, std::optional<T>& value) {

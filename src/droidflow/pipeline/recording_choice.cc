@@ -101,7 +101,7 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
     candidates.push_back(*std::move(candidate));
   }
   // Of two files of one kind, the one that says so in its name.
-  std::ranges::stable_partition(candidates, [](const Candidate& candidate) {
+  std::stable_partition(candidates.begin(), candidates.end(), [](const Candidate& candidate) {
     return candidate.file->kind == candidate.kind;
   });
   std::vector<std::string_view> missing;
