@@ -354,7 +354,7 @@ class DepthVideoReader::Impl {
   }
 
   Result<bool> Next(DepthView& depth_mm) {
-    const Result<bool> is_frame =
+    Result<bool> is_frame =
         waiting_ ? Result<bool>(*std::exchange(waiting_, std::nullopt)) : Decode();
     if (!is_frame || !*is_frame) return is_frame;
     depth_mm = {.data = reinterpret_cast<const std::uint16_t*>(frame_->data[0]),

@@ -12,6 +12,7 @@ Result<void*> LoadLibrary(const char* name) {
   // Never closed: its functions are used until the process ends.
   void* const library = dlopen(name, RTLD_NOW | RTLD_LOCAL);
   if (library == nullptr) {
+    // NOLINTNEXTLINE(concurrency-mt-unsafe): glibc keeps a text for each thread
     return Fail(ErrorKind::kUnsupported, "want FFmpeg's library {}: {}", name, dlerror());
   }
   return library;

@@ -83,6 +83,7 @@ namespace droidflow {
 
 /// The functions under their own names: `ffmpeg.avcodec_open2(…)`.
 struct Ffmpeg {
+// NOLINTNEXTLINE(bugprone-macro-parentheses): a name that is declared
 #define DF_FFMPEG_MEMBER(library, function) decltype(&::function) function = nullptr;
   DF_FFMPEG_FUNCTIONS(DF_FFMPEG_MEMBER)
 #undef DF_FFMPEG_MEMBER

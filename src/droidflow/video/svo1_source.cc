@@ -10,7 +10,8 @@ Result<std::unique_ptr<FrameSource>> OpenSvo1Source(const std::filesystem::path&
   DF_ASSIGN_OR_RETURN(const Ffmpeg* const ffmpeg, LoadFfmpeg());
   DF_ASSIGN_OR_RETURN(std::unique_ptr<Svo1Packets> packets, Svo1Packets::Open(path));
   const AVCodecID codec = packets->codec() == NalCodec::kH264 ? AV_CODEC_ID_H264 : AV_CODEC_ID_HEVC;
-  DecodedSourceParts parts{.info = packets->info(),
+  const SourceInfo info = packets->info();
+  DecodedSourceParts parts{.info = info,
                            .path = path,
                            .reader = std::move(packets),
                            .open_decoder = [ffmpeg, codec, threads = options.decode_threads] {

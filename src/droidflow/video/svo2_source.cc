@@ -10,8 +10,9 @@ Result<std::unique_ptr<FrameSource>> OpenSvo2Source(const std::filesystem::path&
   DF_ASSIGN_OR_RETURN(const Ffmpeg* const ffmpeg, LoadFfmpeg());
   DF_ASSIGN_OR_RETURN(std::unique_ptr<Svo2Packets> packets, Svo2Packets::Open(path));
   const Svo2Codec codec = packets->codec();
+  const SourceInfo info = packets->info();
   DecodedSourceParts parts{
-      .info = packets->info(),
+      .info = info,
       .path = path,
       .reader = std::move(packets),
       .open_decoder = [ffmpeg, codec, threads = options.decode_threads] {
