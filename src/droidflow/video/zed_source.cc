@@ -239,7 +239,7 @@ class ZedSource final : public FrameSource {
         // NaN and the infinities, occluded, too near and too far, fail the comparison.
         constexpr float kEnd_mm = 65535.5F;
         const bool valid = in_mm[x] > 0 && in_mm[x] < kEnd_mm;
-        depth_mm_.at(x, y) = valid ? static_cast<std::uint16_t>(in_mm[x] + 0.5F) : 0;
+        depth_mm_.at(x, y) = valid ? static_cast<std::uint16_t>(std::lround(in_mm[x])) : 0;
       }
     }
     return std::as_const(depth_mm_).view();
