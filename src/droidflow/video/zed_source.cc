@@ -1,5 +1,6 @@
 #include "droidflow/video/zed_source.h"
 
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
