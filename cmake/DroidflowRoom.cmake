@@ -52,6 +52,10 @@ function(droidflow_add_room)
       add_executable(${test_target} ${test})
       target_link_libraries(${test_target} PRIVATE ${target} ${ROOM_TEST_LIBS} droidflow_flags
                                                    GTest::gmock_main)
+      if(DROIDFLOW_SANITIZE)
+        # Sanitized, a test takes twice as long to optimise as it then saves.
+        target_compile_options(${test_target} PRIVATE -O0)
+      endif()
       set_target_properties(${test_target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
       target_compile_definitions(${test_target} PRIVATE DROIDFLOW_SHARED_DIR="${DROIDFLOW_SHARED_DIR}"
                                                         DROIDFLOW_PYTHON="${DROIDFLOW_PYTHON}")
