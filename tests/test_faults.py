@@ -64,7 +64,8 @@ def warning_codes(folder: pathlib.Path) -> set[str]:
 
 def finished(out: pathlib.Path) -> list[pathlib.Path]:
     """Folders of finished episodes."""
-    return sorted(p.parent for p in out.glob("*/*/*/*/tracks.npz"))
+    # Not "*": the run's own folder, .droidflow, changes while it is looked into.
+    return sorted(p.parent for p in out.glob("[!.]*/*/*/*/tracks.npz"))
 
 
 def verify(droidflow, out: pathlib.Path):
