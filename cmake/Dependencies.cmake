@@ -9,6 +9,7 @@ find_package(simdjson REQUIRED)
 find_package(yaml-cpp REQUIRED)
 find_package(CLI11 REQUIRED)
 find_package(SQLite3 REQUIRED)
+find_package(OpenSSL REQUIRED COMPONENTS Crypto)
 set(HDF5_PREFER_PARALLEL OFF)
 find_package(HDF5 REQUIRED COMPONENTS C)
 pkg_check_modules(libdeflate REQUIRED IMPORTED_TARGET libdeflate)
@@ -16,6 +17,13 @@ pkg_check_modules(inih REQUIRED IMPORTED_TARGET inih)
 pkg_check_modules(liblz4 REQUIRED IMPORTED_TARGET liblz4)
 pkg_check_modules(libzstd REQUIRED IMPORTED_TARGET libzstd)
 pkg_check_modules(libhwy REQUIRED IMPORTED_TARGET libhwy)
+# CUDA's runtime, linked into the program: it starts where no driver is. What an installed package was
+# built with is not known here, so a toolkit that is missing is missed only where it is needed.
+if(NOT DEFINED DROIDFLOW_CUDA)
+  find_package(CUDAToolkit QUIET)
+elseif(DROIDFLOW_CUDA)
+  find_package(CUDAToolkit REQUIRED)
+endif()
 # The ZED SDK, for video/zed_source.h. A program built with it starts only where the SDK and NVIDIA's
 # driver are installed.
 set(DROIDFLOW_WITH_ZED AUTO CACHE STRING "Read SVO recordings with the ZED SDK: AUTO, ON or OFF")
@@ -35,6 +43,26 @@ if(DROIDFLOW_WITH_ZED AND NOT TARGET droidflow_zed_sdk)
     target_include_directories(droidflow_zed_sdk INTERFACE ${ZED_INCLUDE_DIRS})
     target_link_directories(droidflow_zed_sdk INTERFACE ${ZED_LIBRARY_DIR})
     target_link_libraries(droidflow_zed_sdk INTERFACE ${ZED_LIBRARIES} CUDA::cudart CUDA::cuda_driver)
+  endif()
+endif()
+# OpenCV's stereo matcher, to compare with. Found by hand, as Debian ships its CMake files with the whole
+# of OpenCV only.
+set(DROIDFLOW_WITH_OPENCV AUTO CACHE STRING "Have OpenCV's stereo matcher as a backend: AUTO, ON or OFF")
+set_property(CACHE DROIDFLOW_WITH_OPENCV PROPERTY STRINGS AUTO ON OFF)
+if(DROIDFLOW_WITH_OPENCV AND NOT TARGET droidflow_opencv)
+  find_path(DROIDFLOW_OPENCV_CALIB3D_INCLUDE_DIR opencv2/calib3d.hpp PATH_SUFFIXES opencv4)
+  find_library(DROIDFLOW_OPENCV_CALIB3D_LIBRARY opencv_calib3d)
+  find_library(DROIDFLOW_OPENCV_IMGPROC_LIBRARY opencv_imgproc)
+  find_library(DROIDFLOW_OPENCV_CORE_LIBRARY opencv_core)
+  if(DROIDFLOW_OPENCV_CALIB3D_INCLUDE_DIR AND DROIDFLOW_OPENCV_CALIB3D_LIBRARY
+     AND DROIDFLOW_OPENCV_IMGPROC_LIBRARY AND DROIDFLOW_OPENCV_CORE_LIBRARY)
+    add_library(droidflow_opencv INTERFACE IMPORTED)
+    target_include_directories(droidflow_opencv INTERFACE ${DROIDFLOW_OPENCV_CALIB3D_INCLUDE_DIR})
+    target_link_libraries(
+      droidflow_opencv INTERFACE ${DROIDFLOW_OPENCV_CALIB3D_LIBRARY} ${DROIDFLOW_OPENCV_IMGPROC_LIBRARY}
+                                 ${DROIDFLOW_OPENCV_CORE_LIBRARY})
+  elseif(NOT DROIDFLOW_WITH_OPENCV STREQUAL "AUTO")
+    message(FATAL_ERROR "DROIDFLOW_WITH_OPENCV=ON needs OpenCV's calib3d (Debian: libopencv-calib3d-dev)")
   endif()
 endif()
 if(DROIDFLOW_BUILD_TESTS)

@@ -27,6 +27,8 @@ LIBRARIES = [
     (r"(lz4frame|zstd|zstd_errors)\.h", ["formats"]),
     (r"hwy/", ["depth"]),
     (r"sl/", ["video"]),
+    (r"openssl/", ["core/sha256.cc"]),
+    (r"opencv2/", ["depth/opencv_matcher.cc"]),
     (r"cuda|cub/|thrust/", ["depth"]),
 ]
 # What a public header may show of others: its readers need these words, or the standard library.
