@@ -161,17 +161,6 @@ Remapper Remapper::FromRawEye(const RawEye& eye,
   return remapper;
 }
 
-Remapper Remapper::FromRowOffset(int width_px, int height_px, const RowOffset& row_offset) {
-  Remapper remapper(width_px, height_px, width_px, height_px);
-  for (int y = 0; y < height_px; ++y) {
-    for (int x = 0; x < width_px; ++x) {
-      const double row_px = y + row_offset.At(x - 0.5 * (width_px - 1), y - 0.5 * (height_px - 1));
-      remapper.Place(x, y, {static_cast<double>(x), row_px});
-    }
-  }
-  return remapper;
-}
-
 void Remapper::Apply(GrayView raw, GrayImage& out) const {
   DF_CHECK(raw.width_px == raw_width_px_ && raw.height_px == raw_height_px_,
            "a picture of {}x{} for a map of {}x{}",

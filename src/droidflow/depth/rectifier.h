@@ -52,13 +52,6 @@ class Remapper {
                                            const Intrinsics& rectified,
                                            const RowOffset& row_offset = {});
 
-  /// Moves rows only: takes a row offset out of a right picture that is rectified already.
-  ///
-  /// @param width_px, height_px  2x2 to 16384x16384.
-  [[nodiscard]] static Remapper FromRowOffset(int width_px,
-                                              int height_px,
-                                              const RowOffset& row_offset);
-
   /// Bilinear, places rounded to 1/32 px, in integers: the same bytes on every machine.
   ///
   /// @param raw  of the size given when this was made.

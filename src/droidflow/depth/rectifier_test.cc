@@ -115,28 +115,6 @@ TEST(Remapper, MasksRaysThatDoNotPassInFrontOfTheEye) {
   EXPECT_THAT(Resampled(behind, RandomPicture(4, 3, 2)), ElementsAre(0, 0, 0, 0, 0, 0));
 }
 
-TEST(Remapper, TakesARowOffsetOutOfARectifiedPicture) {
-  const GrayImage raw = Picture(2,
-                                4,
-                                {10,
-                                 50,  //
-                                 20,
-                                 60,  //
-                                 30,
-                                 70,  //
-                                 40,
-                                 80});
-  EXPECT_THAT(Resampled(Remapper::FromRowOffset(2, 4, {.offset_px = 1.5}), raw),
-              ElementsAre(25, 65, 35, 75, 0, 0, 0, 0));
-  // About the centre, (0.5, 1.5): the left column comes from 0.5 rows above, the right one from
-  // below.
-  EXPECT_THAT(Resampled(Remapper::FromRowOffset(2, 4, {.slope_x = 1}), raw),
-              ElementsAre(0, 55, 15, 65, 25, 75, 35, 0));
-  // Rows 0 … 3 come from -1.5, 0.5, 2.5 and 4.5.
-  EXPECT_THAT(Resampled(Remapper::FromRowOffset(2, 4, {.slope_y = 1}), raw),
-              ElementsAre(0, 0, 15, 55, 35, 75, 0, 0));
-}
-
 constexpr RawEye kWideEye{.fx_px = 300,
                           .fy_px = 301,
                           .cx_px = 158,

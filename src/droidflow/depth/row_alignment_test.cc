@@ -2,6 +2,7 @@
 
 #include "droidflow/core/result_matchers.h"
 #include "droidflow/core/test_support.h"
+#include "droidflow/depth/row_shifter.h"
 #include "droidflow/geometry/rectification.h"
 #include "droidflow/io/calibration_reader.h"
 
@@ -327,8 +328,7 @@ TEST(FitRowAlignment, FindsAPlantedOffsetAndARemapperTakesItOut) {
 
     const GrayImage uncorrected = std::move(pictures.right);
     pictures.right = GrayImage();
-    Remapper::FromRowOffset(kWidth_px, kHeight_px, alignment->fit)
-        .Apply(uncorrected.view(), pictures.right);
+    RowShifter(kWidth_px, kHeight_px, alignment->fit).Apply(uncorrected.view(), pictures.right);
     EXPECT_LT(MedianAbsoluteRowOffset(Match(pictures)), 0.1);
   }
 }

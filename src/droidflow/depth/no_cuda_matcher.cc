@@ -1,0 +1,11 @@
+#include "droidflow/depth/matcher_internal.h"
+
+namespace droidflow {
+
+std::string WhyNoCuda() { return "this build has no CUDA (DROIDFLOW_WITH_CUDA)"; }
+
+Result<std::unique_ptr<Matcher>> MakeCudaMatcher(const MatcherOptions& /*options*/) {
+  return Fail(ErrorKind::kUnsupported, "{}", WhyNoCuda());
+}
+
+}  // namespace droidflow

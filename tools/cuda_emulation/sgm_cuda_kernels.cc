@@ -1,0 +1,1 @@
+#include "droidflow/depth/sgm_cuda_kernels.cu"
