@@ -11,11 +11,14 @@ namespace droidflow {
 
 void AddMetadataCommand(CLI::App& app, int& exit_code);
 void AddTracksCommands(CLI::App& app, int& exit_code);  ///< tracks and intrinsics
+void AddDepthCommand(CLI::App& app, int& exit_code);
+void AddDepthEvalCommand(CLI::App& app, int& exit_code);
 void AddEpisodesCommand(CLI::App& app, int& exit_code);
 void AddStatusCommand(CLI::App& app, int& exit_code);
 void AddVerifyCommand(CLI::App& app, int& exit_code);
 void AddSynthCommand(CLI::App& app, int& exit_code);
 void AddInspectCommand(CLI::App& app, int& exit_code);
+void AddDepthPreviewCommand(CLI::App& app, int& exit_code);
 void AddDoctorCommand(CLI::App& app, int& exit_code);
 
 }  // namespace droidflow

@@ -47,10 +47,13 @@ int main(int argc, char** argv) {
   int exit_code = droidflow::kExitDone;
   droidflow::AddMetadataCommand(app, exit_code);
   droidflow::AddTracksCommands(app, exit_code);
+  droidflow::AddDepthCommand(app, exit_code);
+  droidflow::AddDepthEvalCommand(app, exit_code);
   droidflow::AddEpisodesCommand(app, exit_code);
   droidflow::AddStatusCommand(app, exit_code);
   droidflow::AddVerifyCommand(app, exit_code);
   droidflow::AddInspectCommand(app, exit_code);
+  droidflow::AddDepthPreviewCommand(app, exit_code);
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
 

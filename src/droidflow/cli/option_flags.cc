@@ -25,6 +25,8 @@ const char* GroupTitle(OptionInfo::Group group) {
       return "Input";
     case OptionInfo::Group::kTrack:
       return "Numbers";
+    case OptionInfo::Group::kDepth:
+      return "Depth";
     case OptionInfo::Group::kSelection:
       return "Which episodes";
     case OptionInfo::Group::kRun:
@@ -35,17 +37,40 @@ const char* GroupTitle(OptionInfo::Group group) {
 
 }  // namespace
 
+void OptionFlags::Add(CLI::App& command, const OptionInfo& info) {
+  const std::string flag = FlagName(info.flag.empty() ? info.key : info.flag);
+  const char* const title = GroupTitle(info.group);
+  if (!info.flag.empty()) names_[info.key] = flag;
+  if (info.has_negation) {
+    command
+        .add_flag_callback(
+            flag, [this, key = info.key] { flags_[key] = "true"; }, info.help)
+        ->group(title);
+    command
+        .add_flag_callback(
+            FlagName("no-" + info.flag),
+            [this, key = info.key] { flags_[key] = "false"; },
+            fmt::format("Turns {} off", flag))
+        ->group(title);
+  } else if (info.value_name.empty()) {
+    command.add_flag(flag, switches_[info.key], info.help)->group(title);
+  } else {
+    command.add_option(flag, flags_[info.key], info.help)->type_name(info.value_name)->group(title);
+  }
+}
+
 void OptionFlags::AddTo(CLI::App& command, std::initializer_list<OptionInfo::Group> groups) {
   for (const OptionInfo& info : ListOptions()) {
-    if (std::find(groups.begin(), groups.end(), info.group) == groups.end()) continue;
-    CLI::Option* option = info.value_name.empty()
-                              ? command.add_flag(FlagName(info.key), switches_[info.key], info.help)
-                              : command.add_option(FlagName(info.key), flags_[info.key], info.help)
-                                    ->type_name(info.value_name);
-    option->group(GroupTitle(info.group));
+    if (std::find(groups.begin(), groups.end(), info.group) != groups.end()) Add(command, info);
   }
   command.add_option("--config", config_, "YAML file with any of these options")->type_name("FILE");
   command.add_flag("--print-config", print_config_, "Print the options in force as YAML and stop");
+}
+
+void OptionFlags::AddKeys(CLI::App& command, std::initializer_list<std::string_view> keys) {
+  for (const OptionInfo& info : ListOptions()) {
+    if (std::find(keys.begin(), keys.end(), info.key) != keys.end()) Add(command, info);
+  }
 }
 
 void OptionFlags::AddPositional(CLI::App& command,
@@ -67,9 +92,14 @@ Result<MetadataOptions> OptionFlags::Resolve() const {
     for (const auto& [key, text] : *given) {
       if (text.empty()) continue;
       const std::string trimmed = text.substr(std::min(text.find_first_not_of(' '), text.size()));
-      DF_RETURN_IF_ERROR(SetOption(key, trimmed, options).map_error([&](const Error& error) {
-        return Error{error.kind, fmt::format("{}{}", given == &flags_ ? "--" : "", error.message)};
-      }));
+      // What the user typed: "--backend: want …", not "depth_backend: want …".
+      const auto name = names_.find(key);
+      const std::string typed = name == names_.end() ? "--" + key : name->second;
+      const std::string prefix = given == &flags_ ? typed : key;
+      DF_RETURN_IF_ERROR(
+          SetOption(key, trimmed, options).map_error([&, skipped = key.size()](const Error& error) {
+            return Error{error.kind, prefix + error.message.substr(skipped)};
+          }));
     }
   }
   for (const auto& [key, on] : switches_) {

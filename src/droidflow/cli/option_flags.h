@@ -6,6 +6,7 @@
 #include <initializer_list>
 #include <map>
 #include <string>
+#include <string_view>
 
 namespace CLI {
 class App;
@@ -20,6 +21,9 @@ class OptionFlags {
   /// Adds a flag per option of `groups`, --config and --print-config. Must outlive the parsing.
   void AddTo(CLI::App& command, std::initializer_list<OptionInfo::Group> groups);
 
+  /// Adds the flags of single options.
+  void AddKeys(CLI::App& command, std::initializer_list<std::string_view> keys);
+
   /// Adds one option as an optional positional, e.g. LIMIT; it and its flag are one.
   void AddPositional(CLI::App& command, const std::string& key, const std::string& name);
 
@@ -29,9 +33,12 @@ class OptionFlags {
   [[nodiscard]] bool print_config() const { return print_config_; }
 
  private:
+  void Add(CLI::App& command, const OptionInfo& info);
+
   std::map<std::string, std::string> flags_;  ///< key -> text as given; absent keys are empty
   std::map<std::string, std::string> positionals_;
   std::map<std::string, bool> switches_;
+  std::map<std::string, std::string> names_;  ///< key -> flag, where it is not the key's
   std::string config_;
   bool print_config_ = false;
 };

@@ -2,7 +2,9 @@
 
 #include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"
+#include "droidflow/depth/matcher.h"
 #include "droidflow/pipeline/build_info.h"
+#include "droidflow/pipeline/depth_options.h"
 #include "droidflow/video/codecs.h"
 #include "droidflow/video/zed_source.h"
 
@@ -168,6 +170,32 @@ Finding ZedSdk() {
   return {"zed sdk", Grade::kNote, "installed: " + path.string(), "not part of this build"};
 }
 
+/// Who can compute depth here, and why others cannot.
+Finding Depth() {
+  std::vector<std::string> here;
+  std::vector<std::string> not_here;
+  for (const MatcherBackend backend : {MatcherBackend::kCuda,
+                                       MatcherBackend::kCpu,
+                                       MatcherBackend::kReference,
+                                       MatcherBackend::kOpencv}) {
+    if (IsAvailable(backend)) {
+      here.emplace_back(ToString(backend));
+    } else {
+      not_here.push_back(fmt::format("{}: {}", ToString(backend), WhyNotAvailable(backend)));
+    }
+  }
+  if (ZedSdkBuiltIn()) {
+    here.emplace_back("zed");
+  } else {
+    not_here.emplace_back("zed: this build has no ZED SDK (DROIDFLOW_WITH_ZED)");
+  }
+  here.emplace_back("external");
+  return {"depth",
+          Grade::kOk,
+          fmt::format("backends {}; auto is {}", fmt::join(here, ", "), ToString(Resolve({}))),
+          not_here.empty() ? "" : fmt::format("not {}", fmt::join(not_here, "; not "))};
+}
+
 Finding Codecs() {
   const Result<std::string> codecs = DescribeCodecs();
   if (codecs) return {"codecs", Grade::kOk, *codecs, ""};
@@ -205,13 +233,15 @@ std::string FormatVersion() {
   std::string sanitizers = build_info::kSanitizers;
   if (!sanitizers.empty()) sanitizers = ", sanitizers: " + sanitizers;
   return fmt::format(
-      "droidflow {}\nbuild: {}, {}{}\nprocessor: {}\noptional parts: CUDA no, ZED SDK {}\n"
+      "droidflow {}\nbuild: {}, {}{}\nprocessor: {}\noptional parts: CUDA no, OpenCV {}, ZED SDK "
+      "{}\n"
       "libraries: {}",
       build_info::kVersion,
       build_info::kBuildType,
       build_info::kCompiler,
       sanitizers,
       fmt::join(InstructionSets(), " "),
+      IsAvailable(MatcherBackend::kOpencv) ? "yes" : "no",
       ZedSdkBuiltIn() ? "yes" : "no",
       build_info::kLibraries);
 }
@@ -230,6 +260,7 @@ std::vector<Finding> ExamineMachine(const std::vector<fs::path>& directories) {
   for (const fs::path& directory : directories) findings.push_back(Disk(directory));
   findings.push_back({"libraries", Grade::kOk, build_info::kLibraries, ""});
   findings.push_back(Gpus());
+  findings.push_back(Depth());
   findings.push_back(ZedSdk());
   findings.push_back(Codecs());
   findings.push_back(Token());

@@ -164,13 +164,12 @@ Status FindRecording(const std::map<std::string, CameraRecordings>& recordings,
          status::kFrameCount,
          fmt::format("camera {}: {} frames for {} steps", camera.serial, *frames, steps));
   }
-  const std::vector<std::int64_t> frame_ns =
-      FrameTimesNs(files->second, *camera.recording.chosen, camera.serial, warnings);
+  camera.frame_ns = FrameTimesNs(files->second, *camera.recording.chosen, camera.serial, warnings);
   const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
   FrameClocks clocks{.steps = inputs.trajectory.size(),
                      .received_ms = {},
                      .step_start_ms = inputs.trajectory.step_start_ms,
-                     .frame_ns = frame_ns,
+                     .frame_ns = camera.frame_ns,
                      .frame_count = summary.info.frame_count};
   if (recorded != nullptr) clocks.received_ms = recorded->frame_received_ms;
   camera.pairing = PairFrames(clocks);

@@ -91,6 +91,29 @@ bool ParseValue(const std::string& text, RecordingOrder& value) {
   value = *std::move(order);
   return true;
 }
+bool ParseValue(const std::string& text, DepthBackend& value) {
+  Result<DepthBackend> backend = ParseDepthBackend(text);
+  if (!backend) return false;
+  value = *std::move(backend);
+  return true;
+}
+/// For what has a …FromString.
+template <typename T>
+bool Assign(const std::optional<T>& parsed, T& value) {
+  value = parsed.value_or(value);
+  return parsed.has_value();
+}
+bool ParseValue(const std::string& text, MatcherPreset& value) {
+  return Assign(MatcherPresetFromString(text), value);
+}
+bool ParseValue(const std::string& text, MapKind& value) {
+  return Assign(MapKindFromString(text), value);
+}
+bool ParseValue(const std::string& text, RowAlign& value) {
+  if (text != "auto" && text != "off") return false;
+  value = text == "auto" ? RowAlign::kAuto : RowAlign::kOff;
+  return true;
+}
 template <typename T>
 bool ParseValue(const std::string& text, std::optional<T>& value) {
   T parsed;
@@ -113,6 +136,10 @@ std::string FormatValue(const std::vector<std::string>& value) {
 std::string FormatValue(PoseTime value) { return std::string(ToString(value)); }
 std::string FormatValue(Compat value) { return std::string(ToString(value)); }
 std::string FormatValue(const RecordingOrder& value) { return FormatRecordingOrder(value); }
+std::string FormatValue(const DepthBackend& value) { return ToString(value); }
+std::string FormatValue(MatcherPreset value) { return std::string(ToString(value)); }
+std::string FormatValue(MapKind value) { return std::string(ToString(value)); }
+std::string FormatValue(RowAlign value) { return std::string(ToString(value)); }
 std::string FormatValue(Outcome value) { return std::string(ToString(value)); }
 template <typename T>
 std::string FormatValue(const std::optional<T>& value) {
@@ -157,6 +184,18 @@ Option Row(std::string key,
                     [member](const MetadataOptions& options) {
                       return FormatValue(member(const_cast<MetadataOptions&>(options)));
                     }};
+}
+
+/// A row whose flag is not its key.
+Option FlagRow(std::string flag, Option option) {
+  option.info.flag = std::move(flag);
+  return option;
+}
+
+/// A switch that is on or off in place of a preset's.
+Option NegatableRow(std::string flag, Option option) {
+  option.info.has_negation = true;
+  return FlagRow(std::move(flag), std::move(option));
 }
 
 // NOLINTBEGIN(bugprone-macro-parentheses): a member's path is no expression
@@ -317,6 +356,162 @@ const std::vector<Option>& Options() {
           "true or false",
           "Decode stereo recordings and say in quality.json how well the rows of both eyes agree",
           DF_MEMBER(track.measure_rows)),
+
+      FlagRow("backend",
+              Row("depth_backend",
+                  Group::kDepth,
+                  "BACKEND",
+                  "auto, reference, cpu, cuda, opencv, zed or external:DIR",
+                  "auto, reference, cpu, cuda, opencv, zed (the SDK's depth of SVO files), "
+                  "external:DIR (a "
+                  "folder with a disparity or depth for each frame) (auto: cuda where there is a "
+                  "GPU, else cpu)",
+                  DF_MEMBER(depth.backend))),
+      FlagRow("preset",
+              Row("depth_preset",
+                  Group::kDepth,
+                  "{fast,balanced,quality}",
+                  "fast, balanced or quality",
+                  "How much time to spend on a frame (balanced)",
+                  DF_MEMBER(depth.preset))),
+      FlagRow("min-disparity",
+              Row("depth_min_disparity",
+                  Group::kDepth,
+                  "PX",
+                  "a whole number",
+                  "Search from here on (0)",
+                  DF_MEMBER(depth.min_disparity_px))),
+      FlagRow("max-disparity",
+              Row("depth_max_disparity",
+                  Group::kDepth,
+                  "PX",
+                  "a whole number",
+                  "Search below this (256 at a width of 1280, in proportion at others; what "
+                  "--min-depth "
+                  "needs, if that is given)",
+                  DF_MEMBER(depth.max_disparity_px))),
+      FlagRow("min-depth",
+              Row("depth_min_m",
+                  Group::kDepth,
+                  "M",
+                  "a number more than 0",
+                  "Nearer is no depth, metres (0.2); also sets how far is searched",
+                  DF_MEMBER(depth.min_depth_m),
+                  {},
+                  Positive{})),
+      FlagRow("max-depth",
+              Row("depth_max_m",
+                  Group::kDepth,
+                  "M",
+                  "a number more than 0",
+                  "Farther is no depth, metres (10)",
+                  DF_MEMBER(depth.max_depth_m),
+                  {},
+                  Positive{})),
+      FlagRow("row-align",
+              Row("depth_row_align",
+                  Group::kDepth,
+                  "{auto,off}",
+                  "auto or off",
+                  "auto: measure by how much the rows of both eyes are off, and take it out (auto)",
+                  DF_MEMBER(depth.row_align))),
+      FlagRow("paths",
+              Row("depth_paths",
+                  Group::kDepth,
+                  "N",
+                  "a whole number",
+                  "Directions that costs are gathered from, 5 or 8",
+                  DF_MEMBER(depth.paths))),
+      FlagRow("p1",
+              Row("depth_p1",
+                  Group::kDepth,
+                  "N",
+                  "a whole number",
+                  "Cost of a change of the disparity by one, up to the least P2",
+                  DF_MEMBER(depth.p1))),
+      FlagRow("p2-min",
+              Row("depth_p2_min",
+                  Group::kDepth,
+                  "N",
+                  "a whole number",
+                  "Cost of any other change where the picture changes most, up to P2",
+                  DF_MEMBER(depth.p2_min))),
+      FlagRow("p2",
+              Row("depth_p2",
+                  Group::kDepth,
+                  "N",
+                  "a whole number",
+                  "Cost of any other change where the picture does not change, up to 27",
+                  DF_MEMBER(depth.p2))),
+      FlagRow("uniqueness",
+              Row("depth_uniqueness",
+                  Group::kDepth,
+                  "PERCENT",
+                  "a whole number",
+                  "By how much the second best must be worse; 0: off",
+                  DF_MEMBER(depth.uniqueness_percent))),
+      FlagRow("lr-check",
+              Row("depth_lr_check",
+                  Group::kDepth,
+                  "PX",
+                  "a whole number",
+                  "Largest disagreement of both eyes; -1: off",
+                  DF_MEMBER(depth.lr_check_px))),
+      FlagRow("speckle-area",
+              Row("depth_speckle_area",
+                  Group::kDepth,
+                  "PX",
+                  "a whole number",
+                  "Patches of at most so many pixels are dropped; 0: off",
+                  DF_MEMBER(depth.speckle_area_px))),
+      FlagRow("speckle-range",
+              Row("depth_speckle_range",
+                  Group::kDepth,
+                  "PX",
+                  "a whole number",
+                  "Neighbours that differ by more belong to different patches",
+                  DF_MEMBER(depth.speckle_range_px))),
+      NegatableRow("subpixel",
+                   Row("depth_subpixel",
+                       Group::kDepth,
+                       "",
+                       "true or false",
+                       "Place disparities between whole pixels",
+                       DF_MEMBER(depth.subpixel))),
+      NegatableRow("median",
+                   Row("depth_median",
+                       Group::kDepth,
+                       "",
+                       "true or false",
+                       "Median of 3x3 pixels, of what is valid",
+                       DF_MEMBER(depth.median))),
+      FlagRow(
+          "zed-depth-mode",
+          Row("zed_depth_mode",
+              Group::kDepth,
+              "MODE",
+              "a depth mode of the ZED SDK",
+              "Of --backend zed: NEURAL, NEURAL_LIGHT, NEURAL_PLUS, ULTRA, QUALITY or PERFORMANCE "
+              "(NEURAL)",
+              DF_MEMBER(depth.zed_depth_mode))),
+      FlagRow("external-unit",
+              Row("external_unit",
+                  Group::kDepth,
+                  "{disparity,depth}",
+                  "disparity or depth",
+                  "Of --backend external: disparity (pixels; PNG: 64ths of a pixel) or depth "
+                  "(metres; PNG: "
+                  "millimetres) (disparity)",
+                  DF_MEMBER(depth.external_unit))),
+      FlagRow("jobs",
+              Row("depth_jobs",
+                  Group::kDepth,
+                  "N",
+                  "a whole number more than 0",
+                  "Frames of a recording that are matched at a time, each by a thread (1)",
+                  DF_MEMBER(depth.jobs),
+                  {},
+                  Positive{})),
 
       Row("limit",
           Group::kSelection,

@@ -5,6 +5,7 @@
 
 #include "droidflow/core/result.h"
 #include "droidflow/episode/episode.h"
+#include "droidflow/pipeline/depth_options.h"
 #include "droidflow/pipeline/recording_choice.h"
 
 #include <array>
@@ -82,6 +83,7 @@ struct MetadataOptions {
   TrackOptions track;
   InputOptions input;
   SelectionOptions selection;
+  DepthOptions depth;
   std::string out;
   std::string run_dir;      ///< empty: {out}/.droidflow
   std::string scratch_dir;  ///< empty: {run_dir}/incoming
@@ -117,11 +119,13 @@ struct MetadataOptions {
 
 /// One row of the table of options, for `--help` and for the command line to walk over.
 struct OptionInfo {
-  enum class Group { kInput, kTrack, kSelection, kRun };
+  enum class Group { kInput, kTrack, kDepth, kSelection, kRun };
   std::string key;  ///< with '_'
   Group group;
   std::string value_name;  ///< "DIR", "N", "{step,capture}"; empty: a switch
   std::string help;
+  std::string flag = {};      ///< with '-'; empty: the key's
+  bool has_negation = false;  ///< a switch that can also be turned off, as --no-{flag}
 };
 [[nodiscard]] std::vector<OptionInfo> ListOptions();
 

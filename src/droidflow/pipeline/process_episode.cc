@@ -308,6 +308,15 @@ Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options) {
                         .config_json = std::move(config_json)};
 }
 
+Result<EpisodeData> CollectEpisode(const EpisodeContext& context, const EpisodeRef& ref) {
+  EpisodeData episode;
+  episode.ref = ref;
+  for (const auto step : {ReadMetadataStep, ReadTrajectoryStep, CollectCamerasStep}) {
+    DF_RETURN_IF_ERROR(step(context, episode, {}));
+  }
+  return episode;
+}
+
 ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
                                 const EpisodeRef& ref,
                                 Products products,

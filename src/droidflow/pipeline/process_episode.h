@@ -38,6 +38,12 @@ struct EpisodeContext {
 ///         kInvalidData for a malformed annotation or calibration file.
 [[nodiscard]] Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options);
 
+/// Reads what is known of an episode and its cameras; nothing is computed, and nothing decoded.
+///
+/// @return an error with a status where a run would quarantine the episode.
+[[nodiscard]] Result<EpisodeData> CollectEpisode(const EpisodeContext& context,
+                                                 const EpisodeRef& ref);
+
 /// Which products to write.
 enum class Products {
   kAll,

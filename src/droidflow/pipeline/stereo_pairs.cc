@@ -72,7 +72,7 @@ void PairSource::MakeMaps(const RectifiedRig* rig) {
     left_map_ = MapOf(rig->raw.left, *rig, rig->rectified.R_rect_left, {});
     right_map_ = MapOf(rig->raw.right, *rig, rig->rectified.R_rect_right, removed_);
   } else if (removed_ != RowOffset{}) {
-    right_map_ = Remapper::FromRowOffset(info().width_px, info().height_px, removed_);
+    row_shifter_.emplace(info().width_px, info().height_px, removed_);
   }
 }
 
@@ -103,6 +103,10 @@ Result<bool> PairSource::Next(AlignedPair& pair) {
   }
   if (right_map_) {
     right_map_->Apply(frame.right, right_);
+    pair.right = right_.view();
+  }
+  if (row_shifter_) {
+    row_shifter_->Apply(frame.right, right_);
     pair.right = right_.view();
   }
   return true;

@@ -5,6 +5,7 @@
 #include "droidflow/core/result.h"
 #include "droidflow/depth/rectifier.h"
 #include "droidflow/depth/row_alignment.h"
+#include "droidflow/depth/row_shifter.h"
 #include "droidflow/geometry/projection.h"
 #include "droidflow/geometry/rectification.h"
 #include "droidflow/io/calibration_reader.h"
@@ -50,7 +51,7 @@ struct AlignedPair {
 /// A stereo recording as rectified pairs. A row offset between the eyes is estimated once, on the
 /// recording's first frames, and taken out of every right picture.
 ///
-/// Invalid  pixels that show nothing are 0, and 0 in the masks.
+/// Invalid  pixels that show nothing are 0 in the masks.
 /// Thread   one at a time.
 class PairSource {
  public:
@@ -68,7 +69,9 @@ class PairSource {
   [[nodiscard]] const RowOffset& removed() const { return removed_; }
   /// Where the left, and the right, pictures show something; null: everywhere.
   [[nodiscard]] const GrayImage* left_mask() const { return MaskOf(left_map_); }
-  [[nodiscard]] const GrayImage* right_mask() const { return MaskOf(right_map_); }
+  [[nodiscard]] const GrayImage* right_mask() const {
+    return row_shifter_ ? MaskOf(row_shifter_) : MaskOf(right_map_);
+  }
 
   /// @return false after the last pair; errors as FrameSource.
   [[nodiscard]] Result<bool> Next(AlignedPair& pair);
@@ -78,13 +81,15 @@ class PairSource {
   PairSource() = default;
   void MakeMaps(const RectifiedRig* rig);
   [[nodiscard]] Status MeasureRows();
-  [[nodiscard]] static const GrayImage* MaskOf(const std::optional<Remapper>& map) {
+  template <typename Map>
+  [[nodiscard]] static const GrayImage* MaskOf(const std::optional<Map>& map) {
     return map && !map->covers_everything() ? &map->mask() : nullptr;
   }
 
   std::unique_ptr<FrameSource> source_;
-  std::optional<Remapper> left_map_;   ///< none: the frames are taken as they are
-  std::optional<Remapper> right_map_;  ///< none: the same
+  std::optional<Remapper> left_map_;       ///< none: the frames are taken as they are
+  std::optional<Remapper> right_map_;      ///< none: the same
+  std::optional<RowShifter> row_shifter_;  ///< for right frames that are rectified but too low
   GrayImage left_;
   GrayImage right_;
   std::optional<RowAlignment> rows_;

@@ -1,0 +1,110 @@
+#pragma once
+
+/// A recording as depth, frame by frame, wherever depth comes from.
+
+#include "droidflow/core/result.h"
+#include "droidflow/depth/disparity_to_depth.h"
+#include "droidflow/depth/matcher.h"
+#include "droidflow/depth/row_alignment.h"
+#include "droidflow/pipeline/depth_options.h"
+#include "droidflow/pipeline/stereo_pairs.h"
+#include "droidflow/video/depth_video.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace droidflow {
+
+/// A recording and what is known of its camera.
+struct DepthRecording {
+  std::filesystem::path path;
+  const RectifiedRig* rig = nullptr;            ///< of raw recordings; outlives the depth's reading
+  std::optional<StereoGeometry> geometry = {};  ///< nothing: the ZED SDK must know
+  bool use_zed_sdk = false;                     ///< as SourceOptions
+  int decode_threads = 1;
+};
+
+/// Memory  the source's: valid until its next call.
+struct DepthFrame {
+  std::int64_t index = 0;  ///< of the recording's frame; rises, but not always by one
+  std::optional<std::int64_t> time_ns = {};
+  DepthView depth_mm = {};
+  bool damaged = false;  ///< the decoder had to guess at parts of the pictures
+  bool missing = false;  ///< nobody made a map of this frame: it has no depth
+};
+
+/// Matchers by their options, kept from recording to recording.
+///
+/// Thread   one at a time.
+class MatcherPool {
+ public:
+  /// @return so many matchers, the pool's until its next call.
+  [[nodiscard]] Result<std::vector<Matcher*>> Get(MatcherBackend backend,
+                                                  const MatcherOptions& options,
+                                                  int count);
+
+ private:
+  MatcherBackend backend_ = MatcherBackend::kCpu;
+  MatcherOptions options_;
+  std::vector<std::unique_ptr<Matcher>> matchers_;
+};
+
+/// An open recording that gives depth of its rectified left eye.
+///
+/// Unit     millimetres.
+/// Invalid  0: none, outside of the range, or one of both pictures shows nothing there.
+/// Thread   one at a time; matching uses threads of its own where options ask for it.
+class DepthSource {
+ public:
+  DepthSource() = default;
+  DepthSource(const DepthSource&) = delete;
+  DepthSource& operator=(const DepthSource&) = delete;
+  virtual ~DepthSource() = default;
+
+  /// @return false after the last frame; errors as FrameSource and Matcher.
+  [[nodiscard]] virtual Result<bool> Next(DepthFrame& frame) = 0;
+
+  /// Of the recording; width and height are those of the depth.
+  [[nodiscard]] virtual const SourceInfo& info() const = 0;
+  [[nodiscard]] virtual StereoGeometry geometry() const = 0;
+  /// `backend_parameters` of depth_meta.json.
+  [[nodiscard]] virtual std::string parameters_json() const = 0;
+  /// How the rows agreed, and what is taken out; nothing where they were not measured.
+  [[nodiscard]] virtual std::optional<RowAlignment> rows() const { return std::nullopt; }
+  [[nodiscard]] virtual RowOffset removed() const { return {}; }
+  [[nodiscard]] virtual std::vector<std::string> Warnings() const { return {}; }
+};
+
+/// @param options  as CheckDepthOptions wants them.
+/// @param pool     outlives the source.
+/// @return  as PairSource, OpenZedSource; kUsage for a search beyond the pictures; kInvalidData for
+/// a
+///          folder of maps that are not numbered as frames are.
+[[nodiscard]] Result<std::unique_ptr<DepthSource>> OpenDepthSource(const DepthRecording& recording,
+                                                                   const DepthOptions& options,
+                                                                   MatcherPool& pool);
+
+/// Maps of depth or disparity in a folder, by the frame that they belong to. Files named .pfm, .png
+/// and .npy count. A name's last number is the frame's, from 0; where no name has a number, the
+/// order of the names is that of the frames.
+class MapFolder {
+ public:
+  /// @return kNotFound; kInvalidData for two maps of one frame, and for names with and without
+  ///         numbers in one folder.
+  [[nodiscard]] static Result<MapFolder> Open(const std::filesystem::path& directory);
+
+  /// Null: there is none.
+  [[nodiscard]] const std::filesystem::path* Find(std::int64_t frame) const;
+  /// The last frame that has one, -1 for an empty folder.
+  [[nodiscard]] std::int64_t last_frame() const;
+
+ private:
+  std::map<std::int64_t, std::filesystem::path> files_;
+};
+
+}  // namespace droidflow

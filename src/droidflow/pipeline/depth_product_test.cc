@@ -1,0 +1,185 @@
+#include "droidflow/pipeline/depth_product.h"
+
+#include "droidflow/core/files.h"
+#include "droidflow/core/result_matchers.h"
+#include "droidflow/core/sha256.h"
+#include "droidflow/core/test_support.h"
+#include "droidflow/pipeline/map_file.h"
+#include "droidflow/video/picture_file.h"
+#include "droidflow/video/video_writer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include <nlohmann/json.hpp>
+
+namespace droidflow {
+namespace {
+
+using ::testing::HasSubstr;
+using Json = nlohmann::json;
+
+constexpr int kWidth = 64;
+constexpr int kHeight = 24;
+
+TEST(DepthOutput, IsAVideoOrAPatternOfPictures) {
+  const auto video = DepthOutput::Parse("a/depth.mkv");
+  ASSERT_THAT(video, IsOk());
+  EXPECT_TRUE(video->is_video());
+  EXPECT_EQ(video->meta_path(), "a/depth_meta.json");
+  EXPECT_EQ(DepthOutput::Parse("left.mkv")->meta_path(), "left_meta.json");
+  const auto pictures = DepthOutput::Parse("a%b/x_%06d.png");
+  ASSERT_THAT(pictures, IsOk());
+  EXPECT_FALSE(pictures->is_video());
+  EXPECT_EQ(pictures->FrameFile(42), "a%b/x_000042.png");
+  EXPECT_EQ(pictures->meta_path(), "a%b/depth_meta.json");
+  EXPECT_EQ(DepthOutput::Parse("%d.npy")->FrameFile(7), "7.npy");
+  for (const char* const name :
+       {"a.mp4", "a", "a.png", "%06d.tiff", "%s.png", "%06d%06d.png", "%.png", "%9999d.png", "%"}) {
+    EXPECT_THAT(DepthOutput::Parse(name),
+                FailsWith(ErrorKind::kUsage, HasSubstr(fmt::format("have '{}'", name))));
+  }
+}
+
+class WriteDepthTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    auto writer = Mp4VideoWriter::Open(
+        directory_ / "a.mp4", {.width_px = 2 * kWidth, .height_px = kHeight, .nominal_fps = 20});
+    ASSERT_THAT(writer, IsOk());
+    RgbImage picture(2 * kWidth, kHeight);
+    for (int y = 0; y < kHeight; ++y) std::fill_n(picture.row(y), 2 * kWidth, Rgb{9, 9, 9});
+    for (int i = 0; i < 3; ++i) {
+      ASSERT_THAT(writer->Write(std::as_const(picture).view()), IsOk());
+      // Half of frame i is i + 1 metres away.
+      Image<float> map(kWidth, kHeight);
+      for (int y = 0; y < kHeight; ++y) {
+        std::fill_n(map.row(y), kWidth / 2, static_cast<float>(i + 1));
+        std::fill_n(map.row(y) + kWidth / 2, kWidth / 2, 0.0F);
+      }
+      ASSERT_THAT(WriteMap(directory_ / fmt::format("maps/{}.pfm", i),
+                           std::as_const(map).view(),
+                           MapKind::kDepth),
+                  IsOk());
+    }
+    ASSERT_THAT(writer->Close(), IsOk());
+    options_.backend = {.kind = DepthBackend::Kind::kExternal,
+                        .directory = (directory_ / "maps").string()};
+    options_.external_unit = MapKind::kDepth;
+  }
+
+  Result<DepthReport> Write(const std::string& out, const DepthContext& context = {}) {
+    const DepthRecording recording{.path = directory_ / "a.mp4",
+                                   .geometry = StereoGeometry{.fx_px = 100, .baseline_m = 0.25}};
+    return WriteDepth(recording, context, options_, *DepthOutput::Parse(directory_ / out), pool_);
+  }
+  Json Meta(const std::string& name) { return Json::parse(*ReadFileText(directory_ / name)); }
+
+  TemporaryDirectory directory_;
+  DepthOptions options_;
+  MatcherPool pool_;
+};
+
+TEST_F(WriteDepthTest, DescribesTheVideo) {
+  const auto report =
+      Write("out/depth.mkv",
+            {.recording_name = "recordings/MP4/1.mp4",
+             .serial = "1",
+             .step_to_frame = std::vector<std::int32_t>{0, -1, 2, 2, 3},
+             .frame_times_ns = {
+                 1'700'000'000'123'456'789, 1'700'000'000'223'000'000, 1'700'000'000'290'000'000}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(report->frames, 3);
+  EXPECT_DOUBLE_EQ(report->valid_fraction, 0.5);
+  auto reader = DepthVideoReader::Open(directory_ / "out/depth.mkv");
+  ASSERT_THAT(reader, IsOk());
+  DepthView depth_mm;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(reader->Next(depth_mm), Result<bool>(true));
+    EXPECT_EQ(depth_mm.at(0, 0), 1000 * (i + 1));
+    EXPECT_EQ(depth_mm.at(kWidth - 1, kHeight - 1), 0);
+    EXPECT_EQ(reader->time_ms(), (std::array{0, 100, 167})[static_cast<std::size_t>(i)]);
+  }
+  const Json meta = Meta("out/depth_meta.json");
+  EXPECT_EQ(meta["file"], "depth.mkv");
+  EXPECT_EQ(meta["codec"], "ffv1");
+  EXPECT_EQ(meta["pix_fmt"], "gray16le");
+  EXPECT_EQ(meta["unit"], "millimetre");
+  EXPECT_EQ(meta["scale"], 1000.0);
+  EXPECT_EQ(meta["invalid_value"], 0);
+  EXPECT_EQ(meta["width"], kWidth);
+  EXPECT_EQ(meta["height"], kHeight);
+  EXPECT_EQ(meta["frame_count"], 3);
+  EXPECT_EQ(meta["nominal_fps"], 20.0);
+  EXPECT_EQ(meta["min_depth_m"], 0.2);
+  EXPECT_EQ(meta["max_depth_m"], 10.0);
+  EXPECT_EQ(meta["backend"], "external");
+  EXPECT_EQ(meta["backend_parameters"], Json({{"unit", "depth"}}));
+  EXPECT_EQ(meta["fx"], 100.0);
+  EXPECT_EQ(meta["baseline_m"], 0.25);
+  EXPECT_EQ(meta["recording"], "recordings/MP4/1.mp4");
+  EXPECT_EQ(meta["serial"], "1");
+  EXPECT_EQ(meta["valid_fraction"], 0.5);
+  EXPECT_EQ(meta["step_to_frame"], Json({0, -1, 2, 2, -1}));
+  EXPECT_EQ(meta["frame_to_step"], Json({0, -1, 2}));
+  EXPECT_EQ(meta["timestamps_ms"], Json({1700000000123.457, 1700000000223.0, 1700000000290.0}));
+  EXPECT_EQ(meta["sha256"], *Sha256OfFile(directory_ / "out/depth.mkv"));
+}
+
+TEST_F(WriteDepthTest, LeavesNullWhatIsNotKnown) {
+  std::filesystem::remove(directory_ / "maps/1.pfm");
+  const auto report = Write("depth.mkv");
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(report->missing_frames, 1);
+  const Json meta = Meta("depth_meta.json");
+  EXPECT_EQ(meta["missing_frames"], Json({1}));
+  for (const char* const key :
+       {"recording", "serial", "step_to_frame", "frame_to_step", "timestamps_ms"}) {
+    EXPECT_TRUE(meta[key].is_null()) << key;
+  }
+}
+
+TEST_F(WriteDepthTest, GoesByTheNominalRateWhereTimesDoNotRise) {
+  const auto report = Write("depth.mkv", {.frame_times_ns = {5'000'000, 5'900'000, 9'000'000}});
+  ASSERT_THAT(report, IsOk());
+  auto reader = DepthVideoReader::Open(directory_ / "depth.mkv");
+  ASSERT_THAT(reader, IsOk());
+  DepthView depth_mm;
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(reader->Next(depth_mm), Result<bool>(true));
+    EXPECT_EQ(reader->time_ms(), 50 * i);
+  }
+  EXPECT_EQ(Meta("depth_meta.json")["timestamps_ms"], Json({5.0, 5.9, 9.0}));
+}
+
+TEST_F(WriteDepthTest, WritesPicturesInPlaceOfAVideo) {
+  ASSERT_THAT(Write("png/%06d.png"), IsOk());
+  ASSERT_THAT(Write("npy/%d.npy"), IsOk());
+  const auto picture = ReadPicture(directory_ / "png/000001.png");
+  ASSERT_THAT(picture, IsOk());
+  EXPECT_EQ(picture->gray16.at(0, 0), 2000);
+  const auto map = ReadMap(directory_ / "npy/2.npy", MapKind::kDepth);
+  ASSERT_THAT(map, IsOk());
+  EXPECT_EQ(map->at(0, 0), 3);
+  const Json png = Meta("png/depth_meta.json");
+  EXPECT_EQ(png["codec"], "png");
+  EXPECT_EQ(png["scale"], 1000.0);
+  EXPECT_TRUE(png["sha256"].is_null());
+  const Json npy = Meta("npy/depth_meta.json");
+  EXPECT_EQ(npy["unit"], "metre");
+  EXPECT_EQ(npy["scale"], 1.0);
+  EXPECT_TRUE(npy["invalid_value"].is_null());
+}
+
+TEST_F(WriteDepthTest, LeavesTheOldResultWhereItFails) {
+  ASSERT_THAT(Write("depth.mkv"), IsOk());
+  const std::string video = *ReadFileText(directory_ / "depth.mkv");
+  ASSERT_THAT(WriteFile(directory_ / "maps/2.pfm", "damaged"), IsOk());
+  EXPECT_THAT(Write("depth.mkv"), FailsWith(ErrorKind::kInvalidData, HasSubstr("2.pfm")));
+  EXPECT_EQ(*ReadFileText(directory_ / "depth.mkv"), video);
+  EXPECT_EQ(Meta("depth_meta.json")["sha256"], *Sha256OfFile(directory_ / "depth.mkv"));
+  EXPECT_EQ(ListFiles(directory_.path())->size(), 3U + 3U);  // Nothing half-done.
+}
+
+}  // namespace
+}  // namespace droidflow
