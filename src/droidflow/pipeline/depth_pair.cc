@@ -13,8 +13,12 @@ namespace {
 
 namespace fs = std::filesystem;
 
+/// @return kUsage for a file that is no picture: another one was meant.
 Result<GrayImage> ReadEye(const fs::path& path, std::vector<std::string>& notes) {
-  DF_ASSIGN_OR_RETURN(PictureFile picture, ReadPicture(path));
+  DF_ASSIGN_OR_RETURN(PictureFile picture, ReadPicture(path).map_error([](Error error) {
+    if (error.kind == ErrorKind::kInvalidData) error.kind = ErrorKind::kUsage;
+    return error;
+  }));
   if (picture.gray.empty()) {
     notes.push_back(fmt::format("{} is made 8-bit gray: {}", picture.stored_as, path.string()));
   }
@@ -89,7 +93,7 @@ Result<DepthPairReport> WriteDepthPair(const DepthPairInput& input, const DepthO
   report.width_px = left.width_px();
   report.height_px = left.height_px();
   if (right.width_px() != report.width_px || right.height_px() != report.height_px) {
-    return Fail(ErrorKind::kInvalidData,
+    return Fail(ErrorKind::kUsage,
                 "want a right picture of {}x{}, as the left, have {}x{}: {}",
                 report.width_px,
                 report.height_px,

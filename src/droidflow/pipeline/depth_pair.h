@@ -36,8 +36,8 @@ struct DepthPairReport {
 /// Matches a rectified pair. Depth is exact to the disparity's sixteenth of a pixel, not rounded to
 /// millimetres, except in PNG.
 ///
-/// @return kUsage for options and names that cannot be, kInvalidData for pictures that do not go
-///         together, kNotFound.
+/// @return kUsage for options and names that cannot be, for files that are no pictures and for
+///         pictures that do not go together; kNotFound.
 [[nodiscard]] Result<DepthPairReport> WriteDepthPair(const DepthPairInput& input,
                                                      const DepthOptions& options);
 
