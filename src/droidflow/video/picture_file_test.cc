@@ -105,12 +105,12 @@ TEST(ReadPicture, ReadsEveryKindOfPng) {
 
 TEST(ReadPicture, ReadsPgmAndPpmWhateverTheirNames) {
   const TemporaryDirectory directory;
-  Save(directory / "a.png", std::string_view("P5\n# a word\n2 1\n255\n\x03\xff", 24));
+  Save(directory / "a.png", "P5\n# a word\n2 1\n255\n\x03\xff");
   auto picture = ReadPicture(directory / "a.png");
   ASSERT_THAT(picture, IsOk());
   EXPECT_EQ(picture->gray.at(0, 0), 3);
   EXPECT_EQ(picture->gray.at(1, 0), 255);
-  Save(directory / "a", std::string_view("P5 1 1 65535 \x01\x02", 15));
+  Save(directory / "a", "P5 1 1 65535 \x01\x02");
   picture = ReadPicture(directory / "a");
   ASSERT_THAT(picture, IsOk());
   EXPECT_EQ(picture->gray16.at(0, 0), 258);
