@@ -41,8 +41,8 @@ constexpr std::size_t RoundUp(std::size_t value, std::size_t step) {
   return (value + step - 1) / step * step;
 }
 
-// floor((16 (a - c) + k) / (2 k)) for |a - c| <= k, as a product: exact, see ReciprocalsAreExact.
-constexpr int kReciprocalBits = 22;
+// floor((16 (a - c) + k) / (2 k)) for |a - c| <= k, as a product.
+constexpr int kReciprocalBits = 23;
 constexpr auto kReciprocals = [] {
   std::array<std::uint32_t, 256> reciprocals{};
   for (std::uint32_t k = 1; k < reciprocals.size(); ++k) {
@@ -50,6 +50,16 @@ constexpr auto kReciprocals = [] {
   }
   return reciprocals;
 }();
+// The product is too large by n e / (2 k 2^bits), where e / (2 k) is what the reciprocal was
+// rounded up by. That changes no floor while it is less than 1 / (2 k). n is at most 33 k.
+constexpr bool ReciprocalsAreExact() {
+  for (std::uint32_t k = 1; k < kReciprocals.size(); ++k) {
+    const std::uint32_t e = kReciprocals[k] * 2 * k - (1U << kReciprocalBits);
+    if (33 * k * e >= 1U << kReciprocalBits) return false;
+  }
+  return true;
+}
+static_assert(ReciprocalsAreExact());
 constexpr int SubpixelOffset_px16(int before, int at, int after) {
   const int k = std::max(before, after) - at;
   if (k == 0) return 0;
@@ -268,7 +278,7 @@ HWY_INLINE FourLeast LeastOfEach(Vector a, Vector b, Vector c, Vector e) {
 using Block = hn::FixedTag<std::uint8_t, 16>;
 HWY_INLINE hn::Vec<Block> ToBlock(Block /*d*/, hn::Vec<Block> v) { return v; }
 template <class D, class V>
-HWY_INLINE hn::Vec<Block> ToBlock(D d, V v) {
+HWY_INLINE hn::Vec<Block> ToBlock(D /*d*/, V v) {
   const hn::Half<D> half;
   return ToBlock(half, hn::Min(hn::LowerHalf(half, v), hn::UpperHalf(half, v)));
 }
@@ -914,20 +924,6 @@ HWY_EXPORT(PlanesOfThisTarget);
 HWY_EXPORT(RunSgm);
 HWY_EXPORT(MedianRow);
 HWY_EXPORT(HalveRow);
-
-constexpr bool ReciprocalsAreExact() {
-  for (int k = 1; k < 256; ++k) {
-    for (int difference = -k; difference <= k; ++difference) {
-      const int before = difference > 0 ? k : k + difference;
-      const int numerator = 16 * difference + k + 16 * k;  // not negative
-      if (SubpixelOffset_px16(before, 0, before - difference) != numerator / (2 * k) - 8)
-        return false;
-    }
-  }
-  return true;
-}
-
-static_assert(ReciprocalsAreExact());
 
 }  // namespace
 
