@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <charconv>
+#include <csignal>
 #include <cstdio>
 #include <fcntl.h>
 #include <new>
@@ -136,6 +138,24 @@ Status ReplaceInTwoSteps(const fs::path& ready, const fs::path& final_path) {
   return RemoveTree(old);
 }
 
+constexpr std::string_view kTemporary = ".tmp-";  // {name}.tmp-{process}-{number}
+
+/// Whether a name is that of a temporary file whose process is gone.
+bool IsAbandoned(std::string_view name, std::string_view final_name) {
+  if (!name.starts_with(final_name)) return false;
+  name.remove_prefix(final_name.size());
+  if (!name.starts_with(kTemporary)) return false;
+  name.remove_prefix(kTemporary.size());
+  const char* const end = name.data() + name.size();
+  pid_t process = 0;
+  unsigned number = 0;
+  const auto [dash, no_process] = std::from_chars(name.data(), end, process);
+  if (no_process != std::errc() || process <= 0 || dash == end || *dash != '-') return false;
+  const auto [rest, no_number] = std::from_chars(dash + 1, end, number);
+  if (no_number != std::errc() || rest != end) return false;
+  return kill(process, 0) != 0 && errno == ESRCH;
+}
+
 }  // namespace
 
 UniqueFd& UniqueFd::operator=(UniqueFd&& other) noexcept {
@@ -207,7 +227,8 @@ Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
   AtomicFile file;
   file.path_ = path;
   for (;;) {
-    const fs::path temporary = path.string() + fmt::format(".tmp-{}-{}", getpid(), counter++);
+    const fs::path temporary =
+        fmt::format("{}{}{}-{}", path.string(), kTemporary, getpid(), counter++);
     file.fd_ = UniqueFd(open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (file.fd_.valid()) {
       file.temporary_ = temporary;
@@ -254,6 +275,18 @@ Status AtomicFile::Commit() {
   temporary_.clear();
   fd_.Close();
   return SyncDirectory(ParentOf(path_));
+}
+
+void RemoveAbandoned(const fs::path& path) {
+  std::error_code error;
+  std::vector<fs::path> abandoned;
+  for (fs::directory_iterator entry(ParentOf(path), error), end; !error && entry != end;
+       entry.increment(error)) {
+    if (IsAbandoned(entry->path().filename().string(), path.filename().string())) {
+      abandoned.push_back(entry->path());
+    }
+  }
+  for (const fs::path& file : abandoned) fs::remove(file, error);
 }
 
 Status WriteFileAtomically(const fs::path& path, std::string_view text) {
@@ -314,7 +347,13 @@ Status PlaceDirectory(const fs::path& ready, const fs::path& final_path) {
   }
   switch (errno) {
     case ENOENT:
-      DF_RETURN_IF_ERROR(Rename(ready, final_path));
+      // Whoever cleans up behind us may remove a parent that is empty just now.
+      for (int attempt = 0;; ++attempt) {
+        Status placed = Rename(ready, final_path);
+        if (placed) break;
+        if (placed.error().kind != ErrorKind::kNotFound || attempt == 100) return placed;
+        DF_RETURN_IF_ERROR(MakeDirectories(parent));
+      }
       break;
     case EINVAL:
     case ENOSYS:

@@ -78,6 +78,10 @@ class AtomicFile {
   UniqueFd fd_;
 };
 
+/// Removes what processes of this machine that have died left of an AtomicFile at `path`; what
+/// cannot be removed stays.
+void RemoveAbandoned(const std::filesystem::path& path);
+
 /// Writes a whole AtomicFile in one call.
 [[nodiscard]] Status WriteFileAtomically(const std::filesystem::path& path, std::string_view text);
 

@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <fstream>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -20,6 +21,7 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
+using ::testing::UnorderedElementsAreArray;
 
 void Write(const fs::path& path, std::string_view text) {
   fs::create_directories(path.parent_path());
@@ -165,6 +167,31 @@ TEST(AtomicFile, LeavesNothingWithoutCommit) {
   EXPECT_EQ(Read(directory / "file.bin"), "before");
 }
 
+TEST(RemoveAbandoned, TakesWhatDeadProcessesLeftOfTheFile) {
+  const TemporaryDirectory directory;
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);  // Now nobody's number.
+  auto mine = AtomicFile::Create(directory / "a.bin");
+  ASSERT_THAT(mine, IsOk());
+  Write(directory / fmt::format("a.bin.tmp-{}-0", child), "half");
+  Write(directory / fmt::format("a.bin.tmp-{}-31", child), "half");
+  const std::vector<std::string> kept = {"a.bin",
+                                         fmt::format("a.bin.tmp-{}", child),
+                                         fmt::format("a.bin.tmp-{}-1.bak", child),
+                                         "a.bin.tmp-0-1",
+                                         "a.bin.tmp--5-1",
+                                         "a.bin.tmp-x-1",
+                                         fmt::format("aa.bin.tmp-{}-1", child),
+                                         fmt::format("b.bin.tmp-{}-1", child)};
+  for (const std::string& name : kept) Write(directory / name, "kept");
+  RemoveAbandoned(directory / "a.bin");
+  std::vector<std::string> wanted = kept;
+  wanted.push_back(mine->temporary().filename().string());
+  EXPECT_THAT(NamesBelow(directory.path()), UnorderedElementsAreArray(wanted));
+  RemoveAbandoned(directory / "absent/a.bin");
+}
+
 TEST(Trees, AreCopiedSyncedAndRemoved) {
   const TemporaryDirectory dir;
   Write(dir / "from/a.txt", "A");
@@ -204,6 +231,18 @@ TEST(PlaceDirectory, ReplacesTheOldOneWhole) {
   ASSERT_THAT(PlaceDirectory(dir / "incoming/1", dir / "out"), IsOk());
   EXPECT_THAT(NamesBelow(dir / "out"), ElementsAre("new.txt"));
   EXPECT_THAT(NamesBelow(dir / "incoming"), IsEmpty());
+}
+
+TEST(PlaceDirectory, MakesAParentAgainThatIsRemovedMeanwhile) {
+  const TemporaryDirectory dir;
+  std::jthread cleaner([&](const std::stop_token& stop) {
+    while (!stop.stop_requested()) rmdir((dir / "out/lab").c_str());
+  });
+  for (int i = 0; i < 200; ++i) {
+    Write(dir / "incoming/1/a.txt", "new");
+    ASSERT_THAT(PlaceDirectory(dir / "incoming/1", dir / "out/lab/episode"), IsOk());
+    fs::remove_all(dir / "out/lab/episode");
+  }
 }
 
 TEST(PlaceDirectory, NeverLeavesAReaderWithoutAResult) {

@@ -3,6 +3,7 @@
 /// How droidflow reports failure: the world fails -> Result or Status, the programmer fails ->
 /// DF_CHECK.
 
+#include <cstdint>
 #include <string>
 #include <utility>
 
@@ -52,6 +53,7 @@ struct [[nodiscard]] Error {
   ErrorKind kind;
   std::string message;      ///< lower case, no full stop, values included; paths and URLs last
   std::string status = {};  ///< name that a report groups by ("bad_trajectory"); empty: none
+  std::int64_t retry_after_ms = 0;  ///< how long a kTransient asks to wait; 0: it does not say
 
   bool operator==(const Error&) const = default;
 };

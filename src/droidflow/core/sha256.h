@@ -32,4 +32,8 @@ class Sha256 {
 /// Reads a file through. @return kNotFound when there is none.
 [[nodiscard]] Result<std::string> Sha256OfFile(const std::filesystem::path& path);
 
+/// The name that git gives to a file's content: SHA-1 of "blob <size>\0" and the content, 40
+/// lower-case hexadecimal digits. @return kNotFound when there is no file.
+[[nodiscard]] Result<std::string> GitBlobOidOfFile(const std::filesystem::path& path);
+
 }  // namespace droidflow

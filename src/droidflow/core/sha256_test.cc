@@ -52,5 +52,18 @@ TEST(Sha256OfFile, ReadsTheFileThrough) {
   EXPECT_THAT(Sha256OfFile(directory.path()), ::testing::Not(IsOk()));
 }
 
+TEST(GitBlobOidOfFile, GivesWhatGitHashObjectPrints) {
+  const TemporaryDirectory directory;
+  const std::pair<const char*, const char*> files[] = {
+      {"", "e69de29bb2d1d6434b8b29ae775ad8c2e48c5391"},
+      {"hello\n", "ce013625030ba8dba906f756967f9e9ca394464a"}};
+  for (const auto& [content, oid] : files) {
+    ASSERT_THAT(WriteFileAtomically(directory / "file", content), IsOk());
+    EXPECT_EQ(GitBlobOidOfFile(directory / "file").value(), oid);
+  }
+  EXPECT_THAT(GitBlobOidOfFile(directory / "none"),
+              FailsWith(ErrorKind::kNotFound, HasSubstr("none")));
+}
+
 }  // namespace
 }  // namespace droidflow

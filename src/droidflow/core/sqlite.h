@@ -76,4 +76,17 @@ class Database {
   std::unique_ptr<sqlite3, Close> database_;
 };
 
+/// Runs `body` as one transaction: all of it or, when it fails, nothing.
+template <typename Body>
+[[nodiscard]] Status InTransaction(Database& database, Body body) {
+  DF_RETURN_IF_ERROR(database.Execute("BEGIN IMMEDIATE"));
+  Status status = body();
+  if (status) status = database.Execute("COMMIT");
+  if (!status) {
+    // A full disk may have rolled it back already; the first error is the one to tell.
+    (void)database.Execute("ROLLBACK");
+  }
+  return status;
+}
+
 }  // namespace droidflow

@@ -82,19 +82,6 @@ Result<std::int64_t> QueryInt(Database& database, std::string_view sql) {
   return statement.ColumnInt(0);
 }
 
-/// Runs `body` as one transaction: all of it or, when it fails, nothing.
-template <typename Body>
-Status InTransaction(Database& database, Body body) {
-  DF_RETURN_IF_ERROR(database.Execute("BEGIN IMMEDIATE"));
-  Status status = body();
-  if (status) status = database.Execute("COMMIT");
-  if (!status) {
-    // A full disk may have rolled it back already; the first error is the one to tell.
-    (void)database.Execute("ROLLBACK");
-  }
-  return status;
-}
-
 std::filesystem::path StorePath(const std::filesystem::path& run_dir) {
   return run_dir / "run.sqlite";
 }
@@ -269,7 +256,7 @@ Status RunStore::Finish(std::string_view key,
   const Error error = result.error.value_or(Error{});
   impl_->finish.Bind(1, key)
       .Bind(2, ToString(result.state))
-      .Bind(3, error.status)
+      .Bind(3, result.error ? error.status : result.status)
       .Bind(4, error.message)
       .Bind(5, result.failed_stage)
       .Bind(6, std::int64_t{result.worker})
