@@ -75,6 +75,37 @@ bool IsWhole(const Ffmpeg& ffmpeg, std::span<const std::uint8_t> packet) {
   });
 }
 
+/// The version that a configuration record begins with: a number of the range coder, whose states
+/// are all new as long as it is small.
+///
+/// Source   RFC 9043, sections 3.8.1.1, 3.8.1.2 and 4.2.1. @return 0 for what is no such record.
+int VersionIn(std::span<const std::uint8_t> record) {
+  if (record.size() < 2) return 0;
+  std::uint32_t low = std::uint32_t{record[0]} << 8 | record[1];
+  std::uint32_t range = 0xFF00;
+  std::size_t at = 2;
+  const auto bit = [&] {
+    const std::uint32_t half = range * 128 >> 8;
+    const bool is_one = low >= range - half;
+    if (is_one) low -= range - half;
+    range = is_one ? half : range - half;
+    if (range < 0x100) {
+      range <<= 8;
+      low = low << 8 | (at < record.size() ? record[at++] : 0U);
+    }
+    return is_one;
+  };
+  if (bit()) return 0;
+  constexpr int kMostBits = 9;  // From here on states are used again.
+  int bits = 0;
+  while (bit()) {
+    if (++bits > kMostBits) return 0;
+  }
+  int version = 1;
+  for (; bits > 0; --bits) version = 2 * version + (bit() ? 1 : 0);
+  return version;
+}
+
 /// Numbers of EBML: the position of the first 1 bit says how many bytes there are.
 struct Ebml {
   static constexpr std::uint32_t kHeaderId = 0x1A45DFA3;
@@ -345,7 +376,11 @@ class DepthVideoReader::Impl {
     width_px_ = parameters.width;
     height_px_ = parameters.height;
     time_base_ = stream.time_base;
-    has_slices_ = parameters.extradata_size > 0;  // Versions 0 and 1 have neither.
+    // Versions 0 and 1 have neither record nor slices.
+    if (parameters.extradata_size > 0) {
+      version_ =
+          VersionIn({parameters.extradata, static_cast<std::size_t>(parameters.extradata_size)});
+    }
     DF_RETURN_IF_ERROR(OpenDecoder(parameters, decode_threads));
     CountFrames(stream);
     // What the pixels are stands in the pictures.
@@ -366,6 +401,7 @@ class DepthVideoReader::Impl {
 
   int width_px() const { return width_px_; }
   int height_px() const { return height_px_; }
+  int ffv1_version() const { return version_; }
   std::optional<std::int64_t> frame_count() const { return frame_count_; }
   std::int64_t time_ms() const { return time_ms_; }
 
@@ -384,7 +420,7 @@ class DepthVideoReader::Impl {
   int stream_ = 0;
   int width_px_ = 0;
   int height_px_ = 0;
-  bool has_slices_ = false;
+  int version_ = kUnslicedVersion;
   AVRational time_base_ = kMilliseconds;
   std::optional<std::int64_t> frame_count_;
   std::int64_t read_count_ = 0;
@@ -435,7 +471,7 @@ Status DepthVideoReader::Impl::Feed() {
   if (error < 0 && error != AVERROR_EOF) {
     return FailFfmpeg(error, fmt::format("cannot read frame {} of {}", read_count_, path_));
   }
-  if (error >= 0 && has_slices_ &&
+  if (error >= 0 && version_ != kUnslicedVersion &&
       !IsWhole(ffmpeg_, {packet_->data, static_cast<std::size_t>(packet_->size)})) {
     return Fail(ErrorKind::kInvalidData,
                 "frame {} is damaged, its checksum is wrong: {}",
@@ -515,6 +551,7 @@ Result<DepthVideoReader> DepthVideoReader::Open(const std::filesystem::path& pat
 
 int DepthVideoReader::width_px() const { return impl_->width_px(); }
 int DepthVideoReader::height_px() const { return impl_->height_px(); }
+int DepthVideoReader::ffv1_version() const { return impl_->ffv1_version(); }
 std::optional<std::int64_t> DepthVideoReader::frame_count() const { return impl_->frame_count(); }
 Result<bool> DepthVideoReader::Next(DepthView& depth_mm) { return impl_->Next(depth_mm); }
 std::int64_t DepthVideoReader::time_ms() const { return impl_->time_ms(); }

@@ -65,6 +65,7 @@ class DepthVideoReader {
 
   [[nodiscard]] int width_px() const;
   [[nodiscard]] int height_px() const;
+  [[nodiscard]] int ffv1_version() const;                         ///< 1: also version 0
   [[nodiscard]] std::optional<std::int64_t> frame_count() const;  ///< by the container
 
   /// @param depth_mm  valid until the next call. @return false after the last frame.

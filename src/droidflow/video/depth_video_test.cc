@@ -280,6 +280,20 @@ TEST_F(DepthVideoTest, ReadsOthersGrayAndRefusesOtherCodecsAndPixelsByName) {
   }
 }
 
+TEST_F(DepthVideoTest, TellsFfv1sVersion) {
+  DF_NEEDS_PROGRAM("ffmpeg");
+  OutputOf("cd '" + directory_.path().string() +
+           "' && ffmpeg -v error -f lavfi -i testsrc=s=64x48:d=0.1 "
+           "-pix_fmt gray16le -c:v ffv1 -level 1 1.mkv -pix_fmt gray16le -c:v ffv1 -level 3 3.mkv "
+           "-pix_fmt gray16le -c:v ffv1 -coder range_tab -context 1 -level 3 3_large.mkv");
+  const std::pair<const char*, int> versions[] = {{"1.mkv", 1}, {"3.mkv", 3}, {"3_large.mkv", 3}};
+  for (const auto& [name, version] : versions) {
+    const auto reader = DepthVideoReader::Open(directory_ / name);
+    ASSERT_THAT(reader, IsOk()) << name;
+    EXPECT_EQ(reader->ffv1_version(), version) << name;
+  }
+}
+
 TEST_F(DepthVideoTest, RefusesFramesThatDoNotFit) {
   const DepthImage frame = Noise(8, 8, 1);
   const auto open = [&] { return DepthVideoWriter::Open(path_, {.width_px = 8, .height_px = 8}); };
