@@ -25,9 +25,9 @@ constexpr int kMostRows = 65535;  // as many blocks as there may be on top of on
 Status CheckCuda(cudaError_t error, const char* doing) {
   if (error == cudaSuccess) return {};
   if (error == cudaErrorMemoryAllocation) {
-    return Fail(ErrorKind::kTransient, "GPU out of memory: {}", doing);
+    return FailAs(kGpuMemory, ErrorKind::kTransient, "GPU out of memory: {}", doing);
   }
-  return Fail(ErrorKind::kInternal, "GPU, {}: {}", doing, cudaGetErrorString(error));
+  return FailAs(kGpuFailed, ErrorKind::kInternal, "GPU, {}: {}", doing, cudaGetErrorString(error));
 }
 
 /// Device or pinned memory that goes when its owner does.
@@ -70,14 +70,18 @@ class CudaMemory {
     // Not kept for the next call to find.
     static_cast<void>(cudaGetLastError());
     if (error == cudaErrorMemoryAllocation) {
-      return Fail(ErrorKind::kTransient,
-                  "GPU out of memory: want {} MB {} for {}",
-                  (bytes >> 20) + 1,
-                  is_pinned ? "pinned" : "more",
-                  what);
+      return FailAs(kGpuMemory,
+                    ErrorKind::kTransient,
+                    "GPU out of memory: want {} MB {} for {}",
+                    (bytes >> 20) + 1,
+                    is_pinned ? "pinned" : "more",
+                    what);
     }
-    return Fail(
-        ErrorKind::kInternal, "GPU, taking memory for {}: {}", what, cudaGetErrorString(error));
+    return FailAs(kGpuFailed,
+                  ErrorKind::kInternal,
+                  "GPU, taking memory for {}: {}",
+                  what,
+                  cudaGetErrorString(error));
   }
 
   void* memory_ = nullptr;
@@ -639,6 +643,12 @@ std::string WhyNoCuda() {
                        kLeastComputeCapability);
   }
   return {};
+}
+
+int CountGpus() {
+  int devices = 0;
+  if (!WhyNoCuda().empty() || cudaGetDeviceCount(&devices) != cudaSuccess) return 0;
+  return devices;
 }
 
 Result<std::unique_ptr<Matcher>> MakeCudaMatcher(const MatcherOptions& options) {

@@ -77,8 +77,9 @@ class Matcher {
   /// @param disparity        resized to that size.
   /// @param confidence       if not null: resized to that size; 0: no disparity, or no better than
   ///                         the second best; 255: the second best is far worse.
-  /// @return kUsage for sizes that differ or are empty; kTransient where the GPU is out of memory;
-  ///         kInternal for its other failures.
+  /// @return kUsage for sizes that differ or are empty; kTransient (kGpuMemory) where the GPU is
+  /// out of
+  ///         memory; kInternal (kGpuFailed) for its other failures.
   [[nodiscard]] virtual Status Match(GrayView left,
                                      GrayView right,
                                      DisparityImage& disparity_px16,
@@ -89,6 +90,13 @@ class Matcher {
 [[nodiscard]] bool IsAvailable(MatcherBackend backend);
 /// What is missing; empty where IsAvailable.
 [[nodiscard]] std::string WhyNotAvailable(MatcherBackend backend);
+
+/// Error::status of a GPU's failures; they say nothing of the pictures.
+inline constexpr const char kGpuMemory[] = "gpu_memory";
+inline constexpr const char kGpuFailed[] = "gpu_failed";
+
+/// How many GPUs kCuda could use. A process that asked cannot fork others that use one.
+[[nodiscard]] int CountGpus();
 
 /// @return as CheckMatcherOptions; kUnsupported, saying why, where IsAvailable is false.
 [[nodiscard]] Result<std::unique_ptr<Matcher>> MakeMatcher(MatcherBackend backend,
