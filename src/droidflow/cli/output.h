@@ -32,7 +32,4 @@ inline constexpr int kExitCancelled = 130;
 [[nodiscard]] std::string FormatTable(const std::vector<std::vector<std::string>>& rows,
                                       const std::vector<std::size_t>& right_aligned);
 
-/// "1.3 GB", "640 B": powers of 1000.
-[[nodiscard]] std::string FormatBytes(double bytes);
-
 }  // namespace droidflow

@@ -42,6 +42,16 @@ std::string FormatDuration(milliseconds duration) {
   return fmt::format("{} d {:02} h", seconds / 86400, seconds / 3600 % 24);
 }
 
+std::string FormatBytes(double bytes) {
+  constexpr std::array kUnits = {"B", "kB", "MB", "GB", "TB"};
+  std::size_t unit = 0;
+  while (bytes >= 1000 && unit + 1 < kUnits.size()) {
+    bytes /= 1000;
+    ++unit;
+  }
+  return unit == 0 ? fmt::format("{:.0f} B", bytes) : fmt::format("{:.1f} {}", bytes, kUnits[unit]);
+}
+
 ProgressOptions ProgressOptionsFor(int fd) {
   ProgressOptions options;
   if (isatty(fd) == 0) return options;
@@ -102,7 +112,8 @@ std::string Progress::Describe(const ProgressCounts& counts) const {
       text += ", ETA " + FormatDuration(milliseconds(static_cast<std::int64_t>(1000 * left_s)));
     }
   }
-  return text + fmt::format(", {} ok, {} failed", counts.ok, counts.failed);
+  text += fmt::format(", {} ok, {} failed", counts.ok, counts.failed);
+  return counts.more.empty() ? text : text + ", " + counts.more;
 }
 
 std::string Progress::DrawBar(const ProgressCounts& counts) const {

@@ -13,10 +13,14 @@ namespace droidflow {
 /// "0.4 s", "12.3 s", "2 m 05 s", "1 h 02 m", "3 d 04 h".
 [[nodiscard]] std::string FormatDuration(std::chrono::milliseconds duration);
 
+/// "1.3 GB", "640 B": powers of 1000.
+[[nodiscard]] std::string FormatBytes(double bytes);
+
 struct ProgressCounts {
   std::int64_t total = 0;   ///< tasks of the run, done earlier or not
   std::int64_t ok = 0;      ///< done or skipped
   std::int64_t failed = 0;  ///< quarantined
+  std::string more = {};    ///< text that follows; empty: none
 };
 
 struct ProgressOptions {

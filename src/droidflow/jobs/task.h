@@ -49,6 +49,8 @@ struct TaskResult {
   std::string directory = {};         ///< where `files` are; empty: none were written
   std::vector<FileStamp> files = {};  ///< what a resumed run checks before it skips the task
   std::string detail = {};            ///< the caller's own, any text
+  std::string status = {};  ///< of a done task: a name that reports list it by; empty: none
+  bool leave = false;       ///< the worker is of no use any more: a new one takes its slot
 
   // Filled in by WorkerPool.
   int worker = -1;

@@ -131,6 +131,8 @@ std::string EncodeResult(const TaskResult& result) {
   AppendText(text, result.directory);
   AppendText(text, FormatStamps(result.files));
   AppendText(text, result.detail);
+  AppendText(text, result.status);
+  AppendInt(text, result.leave ? 1 : 0);
   AppendInt(text, result.pid);
   AppendInt(text, static_cast<std::int64_t>(result.peak_rss_bytes));
   return text;
@@ -146,10 +148,12 @@ std::optional<TaskResult> DecodeResult(std::string_view text) {
   const auto directory = reader.Text();
   const auto files = reader.Text();
   const auto detail = reader.Text();
+  const auto status = reader.Text();
+  const auto leave = reader.Int();
   const auto pid = reader.Int();
   const auto peak_rss_bytes = reader.Int();
   if (!state || !error || !failed_stage || !stages || !output_bytes || !directory || !files ||
-      !detail || !pid || !peak_rss_bytes || !reader.AtEnd()) {
+      !detail || !status || !leave || !pid || !peak_rss_bytes || !reader.AtEnd()) {
     return std::nullopt;
   }
   TaskResult result;
@@ -173,6 +177,8 @@ std::optional<TaskResult> DecodeResult(std::string_view text) {
   result.directory = *directory;
   result.files = *std::move(parsed_files);
   result.detail = *detail;
+  result.status = *status;
+  result.leave = *leave != 0;
   result.pid = static_cast<int>(*pid);
   result.peak_rss_bytes = static_cast<std::uint64_t>(*peak_rss_bytes);
   return result;

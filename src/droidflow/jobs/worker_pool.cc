@@ -278,6 +278,9 @@ Result<std::optional<Attempt>> Coordinator::NextAttempt() {
 Status Coordinator::HandOut() {
   for (Slot& slot : slots_) {
     if (slot.phase != Phase::kIdle) continue;
+    // Whether there is more to do must be known also while none of it may start.
+    DF_ASSIGN_OR_RETURN(const bool has_work, HasWorkFor(1));
+    if (!has_work || (handlers_.may_start && !handlers_.may_start())) return {};
     DF_ASSIGN_OR_RETURN(std::optional<Attempt> attempt, NextAttempt());
     if (!attempt) return {};
     DF_RETURN_IF_ERROR(StartAttempt(slot, *std::move(attempt)));
@@ -491,7 +494,7 @@ Status Coordinator::OnResult(Slot& slot, TaskResult result) {
   const Attempt attempt = std::exchange(slot.attempt, {});
   slot.phase = Phase::kIdle;
   slot.deadline.reset();
-  if (++slot.tasks_done == options_.recycle_after) {
+  if (++slot.tasks_done == options_.recycle_after || result.leave) {
     slot.phase = Phase::kLeaving;
     slot.deadline = steady_clock::now() + kQuietEnd;
     shutdown(slot.socket.get(), SHUT_WR);

@@ -40,6 +40,8 @@ struct WorkerContext {
 struct PoolHandlers {
   /// The next task; nothing: there are no more (it is not asked again).
   std::function<Result<std::optional<Task>>()> next;
+  /// Whether a task may be started now; asked again at every tick. Empty: always.
+  std::function<bool()> may_start = {};
   std::function<Status(const Task&, const WorkerContext&)> on_started = {};
   /// The task's last result: it will not be tried again.
   std::function<Status(const Task&, const TaskResult&)> on_finished;

@@ -277,6 +277,42 @@ TEST(WorkerPool, SetsUpEachNewWorkerAndReplacesWornOnes) {
   EXPECT_EQ(set_up_as, "not set up");
 }
 
+TEST(WorkerPool, StartsNoTaskWhileNoneMayStart) {
+  const auto work = [](const Task&, const WorkerContext&) { return TaskResult{}; };
+  Account account;
+  WorkerPool pool({.workers = 1}, work);
+  PoolHandlers handlers = Accountant({"1", "2", "3"}, account);
+  int refusals = 0;
+  handlers.may_start = [&] { return account.finished.size() != 1 || ++refusals > 3; };
+  ASSERT_THAT(pool.Run(handlers), IsOk());
+  EXPECT_THAT(account.finished, SizeIs(3));
+  EXPECT_GT(refusals, 3);
+}
+
+TEST(WorkerPool, EndsThoughNothingMayStartAnyMore) {
+  const auto work = [](const Task&, const WorkerContext&) { return TaskResult{}; };
+  Account account;
+  WorkerPool pool({.workers = 1}, work);
+  PoolHandlers handlers = Accountant({"1"}, account);
+  handlers.may_start = [&] { return account.finished.empty(); };
+  ASSERT_THAT(pool.Run(handlers), IsOk());
+  EXPECT_THAT(account.finished, SizeIs(1));
+}
+
+TEST(WorkerPool, ReplacesAWorkerThatAsksForIt) {
+  WorkerPool pool({.workers = 1}, [](const Task& task, const WorkerContext&) {
+    TaskResult result;
+    result.leave = task.key == "1";
+    result.status = "as " + task.key;
+    return result;
+  });
+  Account account;
+  ASSERT_THAT(pool.Run(Accountant({"1", "2", "3"}, account)), IsOk());
+  EXPECT_NE(account.finished.at("1").pid, account.finished.at("2").pid);
+  EXPECT_EQ(account.finished.at("2").pid, account.finished.at("3").pid);
+  EXPECT_EQ(account.finished.at("3").status, "as 3");
+}
+
 TEST(WorkerPool, RefusesToGoOnWithoutASetUpWorker) {
   const auto work = [](const Task&, const WorkerContext&) { return TaskResult{}; };
   Account account;
