@@ -4,6 +4,7 @@
 #include "droidflow/pipeline/verify.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -16,13 +17,24 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct VerifyOptions {
+struct VerifyFlags {
   std::vector<std::string> paths;
+  bool quick = false;
   bool json = false;
   bool quiet = false;
 };
 
-int RunVerify(const VerifyOptions& options) {
+Json DescribeWristDepth(const std::optional<DepthComparison>& depth) {
+  if (!depth) return nullptr;
+  const auto or_null = [](std::optional<double> value) { return value ? Json(*value) : Json(); };
+  return {{"steps", depth->steps},
+          {"points", depth->points},
+          {"measured", depth->measured},
+          {"median_difference_mm", or_null(depth->median_mm)},
+          {"within_20_mm_fraction", or_null(depth->near_fraction)}};
+}
+
+int RunVerify(const VerifyFlags& options) {
   std::vector<std::filesystem::path> directories;
   for (const std::string& path : options.paths) {
     const Result<std::vector<std::filesystem::path>> found = FindEpisodeOutputs(path);
@@ -31,18 +43,21 @@ int RunVerify(const VerifyOptions& options) {
   }
   std::size_t failed = 0;
   Json rows = Json::array();
-  VerifyEpisodes(directories, UsableCores(), [&](const VerifiedEpisode& episode) {
+  const auto on_verified = [&](const VerifiedEpisode& episode) {
     const bool ok = episode.problems.empty();
     failed += ok ? 0 : 1;
     if (options.json) {
-      rows.push_back(
-          {{"path", episode.directory.string()}, {"ok", ok}, {"problems", episode.problems}});
+      rows.push_back({{"path", episode.directory.string()},
+                      {"ok", ok},
+                      {"problems", episode.problems},
+                      {"wrist_depth", DescribeWristDepth(episode.wrist_depth)}});
     } else if (!ok) {
       fmt::print("FAIL {}: {}\n", episode.directory.string(), fmt::join(episode.problems, "; "));
     } else if (!options.quiet) {
       fmt::print("ok   {}\n", episode.directory.string());
     }
-  });
+  };
+  VerifyEpisodes(directories, !options.quick, UsableCores(), on_verified);
   if (options.json) {
     const Json document = {{"checked", directories.size()}, {"failed", failed}, {"episodes", rows}};
     fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
@@ -55,12 +70,15 @@ int RunVerify(const VerifyOptions& options) {
 }  // namespace
 
 void AddVerifyCommand(CLI::App& app, int& exit_code) {
-  auto options = std::make_shared<VerifyOptions>();
+  auto options = std::make_shared<VerifyFlags>();
   CLI::App* command = app.add_subcommand(
-      "verify", "Check finished episodes: keys, types, shapes, rotations, projections, spacing");
+      "verify",
+      "Check finished episodes: keys, types, shapes, rotations, projections, spacing, depth");
   command->add_option("PATH", options->paths, "Episode folders, or folders that hold some")
       ->required()
       ->type_name("");
+  command->add_flag(
+      "--quick", options->quick, "Of depth videos decode the first frame only; checksums are read");
   command->add_flag("--json", options->json, "Print JSON");
   command->add_flag("-q,--quiet", options->quiet, "Print failures only");
   command->footer(

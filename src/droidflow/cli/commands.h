@@ -10,6 +10,7 @@ class App;
 namespace droidflow {
 
 void AddMetadataCommand(CLI::App& app, int& exit_code);
+void AddFullCommand(CLI::App& app, int& exit_code);
 void AddTracksCommands(CLI::App& app, int& exit_code);  ///< tracks and intrinsics
 void AddDepthCommand(CLI::App& app, int& exit_code);
 void AddDepthEvalCommand(CLI::App& app, int& exit_code);

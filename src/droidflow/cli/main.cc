@@ -46,6 +46,7 @@ int main(int argc, char** argv) {
 
   int exit_code = droidflow::kExitDone;
   droidflow::AddMetadataCommand(app, exit_code);
+  droidflow::AddFullCommand(app, exit_code);
   droidflow::AddTracksCommands(app, exit_code);
   droidflow::AddDepthCommand(app, exit_code);
   droidflow::AddDepthEvalCommand(app, exit_code);

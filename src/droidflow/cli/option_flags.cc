@@ -12,7 +12,15 @@ namespace droidflow {
 namespace {
 
 /// Environment variables and the options they set.
-constexpr std::pair<const char*, const char*> kEnvironment[] = {{"DROID_NUM_WORKERS", "workers"}};
+constexpr std::pair<const char*, const char*> kEnvironment[] = {
+    {"DROID_NUM_WORKERS", "workers"},
+    {"DROID_WORKERS_PER_GPU", "workers_per_gpu"},
+    {"DROID_NUM_GPUS", "gpus"},
+    {"FAST_LOCAL_DIR", "scratch_dir"},
+    {"STAGING_DIR", "staging_dir"},
+    {"BATCH_UPLOAD_DIR", "batch_dir"},
+    {"BATCH_UPLOAD_METADATA_DIR", "batch_metadata_dir"},
+};
 
 std::string FlagName(std::string key) {
   std::ranges::replace(key, '_', '-');
@@ -31,6 +39,8 @@ const char* GroupTitle(OptionInfo::Group group) {
       return "Which episodes";
     case OptionInfo::Group::kRun:
       return "Run";
+    case OptionInfo::Group::kFull:
+      return "Run with depth";
   }
   return "";
 }
@@ -59,10 +69,14 @@ void OptionFlags::Add(CLI::App& command, const OptionInfo& info) {
   }
 }
 
-void OptionFlags::AddTo(CLI::App& command, std::initializer_list<OptionInfo::Group> groups) {
+void OptionFlags::AddGroups(CLI::App& command, std::initializer_list<OptionInfo::Group> groups) {
   for (const OptionInfo& info : ListOptions()) {
     if (std::find(groups.begin(), groups.end(), info.group) != groups.end()) Add(command, info);
   }
+}
+
+void OptionFlags::AddTo(CLI::App& command, std::initializer_list<OptionInfo::Group> groups) {
+  AddGroups(command, groups);
   command.add_option("--config", config_, "YAML file with any of these options")->type_name("FILE");
   command.add_flag("--print-config", print_config_, "Print the options in force as YAML and stop");
 }
@@ -84,6 +98,7 @@ Result<MetadataOptions> OptionFlags::Resolve() const {
   MetadataOptions options;
   if (!config_.empty()) DF_RETURN_IF_ERROR(LoadConfig(config_, options));
   for (const auto& [variable, key] : kEnvironment) {
+    if (!flags_.contains(key)) continue;  // not for this command
     if (const auto text = EnvironmentVariable(variable)) {
       DF_RETURN_IF_ERROR(SetOption(key, *text, options).map_error(During(variable)));
     }
@@ -94,7 +109,7 @@ Result<MetadataOptions> OptionFlags::Resolve() const {
       const std::string trimmed = text.substr(std::min(text.find_first_not_of(' '), text.size()));
       // What the user typed: "--backend: want …", not "depth_backend: want …".
       const auto name = names_.find(key);
-      const std::string typed = name == names_.end() ? "--" + key : name->second;
+      const std::string typed = name == names_.end() ? FlagName(key) : name->second;
       const std::string prefix = given == &flags_ ? typed : key;
       DF_RETURN_IF_ERROR(
           SetOption(key, trimmed, options).map_error([&, skipped = key.size()](const Error& error) {

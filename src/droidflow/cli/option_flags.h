@@ -18,6 +18,9 @@ namespace droidflow {
 /// --config, that beats the default.
 class OptionFlags {
  public:
+  /// Adds a flag per option of `groups`.
+  void AddGroups(CLI::App& command, std::initializer_list<OptionInfo::Group> groups);
+
   /// Adds a flag per option of `groups`, --config and --print-config. Must outlive the parsing.
   void AddTo(CLI::App& command, std::initializer_list<OptionInfo::Group> groups);
 

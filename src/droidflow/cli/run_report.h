@@ -2,7 +2,7 @@
 
 /// A run's summary, for people and for programs.
 
-#include "droidflow/pipeline/metadata_run.h"
+#include "droidflow/pipeline/episode_run.h"
 
 #include <string>
 

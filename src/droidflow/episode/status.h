@@ -14,6 +14,10 @@ inline constexpr const char kBadTrajectory[] = "bad_trajectory";
 inline constexpr const char kMissingDataset[] = "missing_dataset";
 inline constexpr const char kEmpty[] = "empty";
 inline constexpr const char kBadValues[] = "bad_values";
+inline constexpr const char kNoDepth[] = "no_depth";
+
+// Quarantined, or finished all the same: as --require-depth says.
+inline constexpr const char kNoStereo[] = "no_stereo";
 
 // Skipped and listed.
 inline constexpr const char kDuplicate[] = "duplicate";

@@ -2,18 +2,15 @@
 
 #include "droidflow/core/check.h"
 #include "droidflow/core/files.h"
+#include "droidflow/pipeline/depth_line_internal.h"
 #include "droidflow/pipeline/map_file.h"
 #include "droidflow/video/recording_summary.h"
 #include "droidflow/video/zed_source.h"
 
 #include <algorithm>
 #include <charconv>
-#include <condition_variable>
 #include <limits>
-#include <mutex>
-#include <span>
 #include <system_error>
-#include <thread>
 #include <utility>
 
 namespace droidflow {
@@ -32,47 +29,83 @@ Result<StereoGeometry> GeometryOf(const DepthRecording& recording, const SourceI
               recording.path.string());
 }
 
-// ---- Matching -------------------------------------------------------------------------------
+/// Resizes a picture and leaves nothing in it.
+void MakeEmpty(int width_px, int height_px, DepthImage& depth_mm) {
+  depth_mm.Resize(width_px, height_px);
+  for (int y = 0; y < height_px; ++y) std::fill_n(depth_mm.row(y), width_px, std::uint16_t{0});
+}
 
-void CopyPicture(GrayView from, GrayImage& to) {
+template <typename T>
+void CopyPicture(ImageView<const T> from, Image<T>& to) {
   to.Resize(from.width_px, from.height_px);
   for (int y = 0; y < from.height_px; ++y) std::copy_n(from.row(y), from.width_px, to.row(y));
 }
 
-/// Reads pairs and matches them: with one matcher on the caller's thread, with more each on a
-/// thread of its own, the frames in order all the same.
+/// The frames of a recording that get depth. What the decoder lost of them is missing, so that each
+/// keeps its place.
+///
+/// @tparam Seen  what reading gives: an AlignedPair, a StereoFrame.
+template <typename Seen>
+class WantedFrames {
+ public:
+  WantedFrames(const DepthRecording& recording, const DepthOptions& options)
+      : every_(options.every), max_frames_(recording.max_frames) {}
+
+  /// @param next  reads what follows: Result<bool>(Seen&, first frame that is wanted).
+  /// @param take  keeps what is wanted: void(const Seen&).
+  template <typename Next, typename Take>
+  Result<DepthLine::Step> Read(DepthFrame& frame, Next next, Take take) {
+    if (max_frames_ && index_ >= *max_frames_) return DepthLine::Step::kEnd;
+    if (!is_seen_) {
+      DF_ASSIGN_OR_RETURN(is_seen_, next(seen_, index_));
+      if (!is_seen_) return DepthLine::Step::kEnd;
+    }
+    if (seen_.index < index_) {
+      is_seen_ = false;
+      return DepthLine::Step::kSkipped;
+    }
+    frame = {.index = index_, .missing = seen_.index > index_};
+    index_ += every_;
+    if (frame.missing) return DepthLine::Step::kFrame;
+    frame.time_ns = seen_.time_ns;
+    frame.damaged = seen_.damaged;
+    take(std::as_const(seen_));
+    is_seen_ = false;
+    return DepthLine::Step::kFrame;
+  }
+
+ private:
+  std::int64_t every_;
+  std::optional<std::int64_t> max_frames_;
+  std::int64_t index_ = 0;  ///< of the next one that is wanted
+  Seen seen_;
+  bool is_seen_ = false;  ///< `seen_` was read and not taken
+};
+
+// ---- Matching -------------------------------------------------------------------------------
+
 class MatchedDepth final : public DepthSource {
  public:
   MatchedDepth(PairSource pairs,
+               const WantedFrames<AlignedPair>& wanted,
                StereoGeometry geometry,
                DepthTable table,
                std::vector<Matcher*> matchers,
-               std::string parameters_json)
+               std::string parameters_json,
+               DepthCounters& counters)
       : pairs_(std::move(pairs)),
+        wanted_(wanted),
         geometry_(geometry),
         table_(std::move(table)),
         matchers_(std::move(matchers)),
-        parameters_json_(std::move(parameters_json)) {
-    if (matchers_.size() == 1) return;
-    // As many being matched as waiting.
-    slots_ = std::vector<Slot>(2 * matchers_.size());
-    for (Matcher* const matcher : matchers_) {
-      workers_.emplace_back([this, matcher] { Work(*matcher); });
-    }
-  }
+        parameters_json_(std::move(parameters_json)),
+        disparities_px16_(matchers_.size()),
+        line_([this](DepthSlot& slot) { return Read(slot); },
+              [this](std::size_t worker, DepthSlot& slot) { return Match(worker, slot); },
+              matchers_.size(),
+              counters) {}
 
-  ~MatchedDepth() override {
-    {
-      const std::lock_guard lock(mutex_);
-      is_over_ = true;
-    }
-    changed_.notify_all();
-    for (std::thread& worker : workers_) worker.join();
-  }
-
-  Result<bool> Next(DepthFrame& frame) override {
-    return workers_.empty() ? NextAlone(frame) : NextOfWorkers(frame);
-  }
+  Result<bool> Next(DepthFrame& frame) override { return line_.Next(frame); }
 
   const SourceInfo& info() const override { return pairs_.info(); }
   StereoGeometry geometry() const override { return geometry_; }
@@ -82,171 +115,88 @@ class MatchedDepth final : public DepthSource {
   std::vector<std::string> Warnings() const override { return pairs_.Warnings(); }
 
  private:
-  /// A pair on its way through a worker.
-  struct Slot {
-    AlignedPair pair;  ///< whose views are those of left and right
-    GrayImage left;
-    GrayImage right;
-    DepthImage depth_mm;
-    Status status;
-    bool is_done = false;
-  };
+  Result<DepthLine::Step> Read(DepthSlot& slot) {
+    return wanted_.Read(
+        slot.frame,
+        [this](AlignedPair& pair, std::int64_t from) { return pairs_.Next(pair, from); },
+        [&](const AlignedPair& pair) {
+          CopyPicture(pair.left, slot.left);
+          CopyPicture(pair.right, slot.right);
+        });
+  }
 
-  Status MakeDepth(Matcher& matcher,
-                   GrayView left,
-                   GrayView right,
-                   DisparityImage& disparity_px16,
-                   DepthImage& depth_mm) const {
-    DF_RETURN_IF_ERROR(matcher.Match(left, right, disparity_px16, nullptr));
+  Status Match(std::size_t worker, DepthSlot& slot) {
+    if (slot.frame.missing) {
+      MakeEmpty(info().width_px, info().height_px, slot.depth_mm);
+      return {};
+    }
+    DisparityImage& disparity_px16 = disparities_px16_[worker];
+    DF_RETURN_IF_ERROR(matchers_[worker]->Match(std::as_const(slot.left).view(),
+                                                std::as_const(slot.right).view(),
+                                                disparity_px16,
+                                                nullptr));
     MaskDisparity(pairs_.left_mask(), pairs_.right_mask(), disparity_px16);
-    table_.Apply(std::as_const(disparity_px16).view(), depth_mm);
+    table_.Apply(std::as_const(disparity_px16).view(), slot.depth_mm);
     return {};
   }
 
-  static void Tell(const AlignedPair& pair, const DepthImage& depth_mm, DepthFrame& frame) {
-    frame = {.index = pair.index,
-             .time_ns = pair.time_ns,
-             .depth_mm = depth_mm.view(),
-             .damaged = pair.damaged};
-  }
-
-  Result<bool> NextAlone(DepthFrame& frame) {
-    AlignedPair pair;
-    DF_ASSIGN_OR_RETURN(const bool more, pairs_.Next(pair));
-    if (!more) return false;
-    DF_RETURN_IF_ERROR(MakeDepth(*matchers_[0], pair.left, pair.right, disparity_px16_, depth_mm_));
-    Tell(pair, depth_mm_, frame);
-    return true;
-  }
-
-  Slot& SlotOf(std::int64_t number) {
-    return slots_[static_cast<std::size_t>(number) % slots_.size()];
-  }
-
-  /// Fills every free slot. A slot is the caller's until `filled_` counts it and after it is done,
-  /// a worker's between; the one told last stays as it is until the next call.
-  void Fill() {
-    while (!end_ && filled_ - told_ < static_cast<std::int64_t>(slots_.size())) {
-      Slot& slot = SlotOf(filled_);
-      AlignedPair pair;
-      Result<bool> more = pairs_.Next(pair);
-      if (!more || !*more) {
-        end_ = std::move(more);
-        return;
-      }
-      CopyPicture(pair.left, slot.left);
-      CopyPicture(pair.right, slot.right);
-      slot.pair = pair;
-      slot.is_done = false;
-      {
-        const std::lock_guard lock(mutex_);
-        ++filled_;
-      }
-      changed_.notify_all();
-    }
-  }
-
-  Result<bool> NextOfWorkers(DepthFrame& frame) {
-    Fill();
-    if (told_ == filled_) return *end_;
-    Slot& slot = SlotOf(told_);
-    {
-      std::unique_lock lock(mutex_);
-      changed_.wait(lock, [&] { return slot.is_done; });
-    }
-    ++told_;
-    // Before the caller's next call fills it again.
-    std::swap(slot.depth_mm, depth_mm_);
-    if (!slot.status) return tl::unexpected(slot.status.error());
-    Tell(slot.pair, depth_mm_, frame);
-    return true;
-  }
-
-  void Work(Matcher& matcher) {
-    DisparityImage disparity_px16;
-    std::unique_lock lock(mutex_);
-    for (;;) {
-      changed_.wait(lock, [&] { return is_over_ || claimed_ < filled_; });
-      if (is_over_) return;
-      Slot& slot = SlotOf(claimed_++);
-      lock.unlock();
-      slot.status = MakeDepth(matcher,
-                              std::as_const(slot.left).view(),
-                              std::as_const(slot.right).view(),
-                              disparity_px16,
-                              slot.depth_mm);
-      lock.lock();
-      slot.is_done = true;
-      changed_.notify_all();
-    }
-  }
-
   PairSource pairs_;
+  WantedFrames<AlignedPair> wanted_;
   StereoGeometry geometry_;
   DepthTable table_;
   std::vector<Matcher*> matchers_;
   std::string parameters_json_;
-  DisparityImage disparity_px16_;
-  DepthImage depth_mm_;  ///< of the frame told last
-
-  std::vector<Slot> slots_;
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  std::int64_t filled_ = 0;          ///< pairs that were read; of the mutex
-  std::int64_t claimed_ = 0;         ///< … that a worker has taken; of the mutex
-  std::int64_t told_ = 0;            ///< … whose depth was told; the caller's
-  bool is_over_ = false;             ///< of the mutex
-  std::optional<Result<bool>> end_;  ///< what the last read said
-  std::vector<std::thread> workers_;
+  std::vector<DisparityImage> disparities_px16_;  ///< of each matcher
+  DepthLine line_;                                ///< the last: its threads use the others
 };
 
 Result<std::unique_ptr<DepthSource>> OpenMatched(const DepthRecording& recording,
                                                  const DepthOptions& options,
                                                  MatcherBackend backend,
-                                                 MatcherPool& pool) {
-  DF_ASSIGN_OR_RETURN(PairSource pairs,
-                      PairSource::Open(recording.path,
-                                       recording.rig,
-                                       {.row_align = options.row_align,
-                                        .decode_threads = recording.decode_threads,
-                                        .use_zed_sdk = recording.use_zed_sdk}));
+                                                 MatcherPool& pool,
+                                                 DepthCounters& counters) {
+  const auto open = [&] {
+    const ScopedTime time(counters.decode_ns);
+    return PairSource::Open(recording.path,
+                            recording.rig,
+                            {.row_align = options.row_align,
+                             .decode_threads = recording.decode_threads,
+                             .use_zed_sdk = recording.use_zed_sdk});
+  };
+  DF_ASSIGN_OR_RETURN(PairSource pairs, open());
   DF_ASSIGN_OR_RETURN(const StereoGeometry geometry, GeometryOf(recording, pairs.info()));
   DF_ASSIGN_OR_RETURN(DepthTable table, DepthTable::Make(geometry, options.Range()));
   const int width_px = pairs.info().width_px;
   DF_RETURN_IF_ERROR(CheckDisparityFits(options, width_px));
   const MatcherOptions matcher = MatcherOptionsFor(options, width_px, geometry);
-  DF_ASSIGN_OR_RETURN(std::vector<Matcher*> matchers, pool.Get(backend, matcher, options.jobs));
+  DF_ASSIGN_OR_RETURN(std::vector<Matcher*> matchers, pool.Get(backend, matcher, options.Jobs()));
   return std::make_unique<MatchedDepth>(
       std::move(pairs),
+      WantedFrames<AlignedPair>(recording, options),
       geometry,
       std::move(table),
       std::move(matchers),
       FormatBackendParameters(
-          options, {.kind = DepthBackend::Kind::kMatcher, .matcher = backend}, matcher));
+          options, {.kind = DepthBackend::Kind::kMatcher, .matcher = backend}, matcher),
+      counters);
 }
 
 // ---- The ZED SDK ----------------------------------------------------------------------------
 
 class ZedDepth final : public DepthSource {
  public:
-  ZedDepth(std::unique_ptr<FrameSource> source, StereoGeometry geometry, DepthOptions options)
-      : source_(std::move(source)), geometry_(geometry), options_(std::move(options)) {}
+  ZedDepth(std::unique_ptr<FrameSource> source,
+           const WantedFrames<StereoFrame>& wanted,
+           StereoGeometry geometry,
+           DepthOptions options,
+           DepthCounters& counters)
+      : source_(std::move(source)),
+        wanted_(wanted),
+        geometry_(geometry),
+        options_(std::move(options)),
+        line_([this](DepthSlot& slot) { return Read(slot); }, nullptr, 0, counters) {}
 
-  Result<bool> Next(DepthFrame& frame) override {
-    StereoFrame seen;
-    DF_ASSIGN_OR_RETURN(const bool more, source_->Next(seen));
-    if (!more) return false;
-    depth_mm_.Resize(seen.depth_mm.width_px, seen.depth_mm.height_px);
-    for (int y = 0; y < seen.depth_mm.height_px; ++y) {
-      std::copy_n(seen.depth_mm.row(y), seen.depth_mm.width_px, depth_mm_.row(y));
-    }
-    ClipDepth(options_.Range(), depth_mm_);
-    frame = {.index = seen.index,
-             .time_ns = seen.time_ns,
-             .depth_mm = std::as_const(depth_mm_).view(),
-             .damaged = seen.damaged};
-    return true;
-  }
+  Result<bool> Next(DepthFrame& frame) override { return line_.Next(frame); }
 
   const SourceInfo& info() const override { return source_->info(); }
   StereoGeometry geometry() const override { return geometry_; }
@@ -256,14 +206,27 @@ class ZedDepth final : public DepthSource {
   std::vector<std::string> Warnings() const override { return source_->Warnings(); }
 
  private:
+  Result<DepthLine::Step> Read(DepthSlot& slot) {
+    MakeEmpty(info().width_px, info().height_px, slot.depth_mm);
+    return wanted_.Read(
+        slot.frame,
+        [this](StereoFrame& seen, std::int64_t) { return source_->Next(seen); },
+        [&](const StereoFrame& seen) {
+          CopyPicture(seen.depth_mm, slot.depth_mm);
+          ClipDepth(options_.Range(), slot.depth_mm);
+        });
+  }
+
   std::unique_ptr<FrameSource> source_;
+  WantedFrames<StereoFrame> wanted_;
   StereoGeometry geometry_;
   DepthOptions options_;
-  DepthImage depth_mm_;
+  DepthLine line_;  ///< the last: its thread uses the others
 };
 
 Result<std::unique_ptr<DepthSource>> OpenZed(const DepthRecording& recording,
-                                             const DepthOptions& options) {
+                                             const DepthOptions& options,
+                                             DepthCounters& counters) {
   DF_ASSIGN_OR_RETURN(std::unique_ptr<FrameSource> source,
                       OpenZedSource(recording.path,
                                     {.decode_threads = recording.decode_threads,
@@ -273,7 +236,11 @@ Result<std::unique_ptr<DepthSource>> OpenZed(const DepthRecording& recording,
   // The SDK computed with its own camera, whatever else is known.
   DF_ASSIGN_OR_RETURN(const StereoGeometry geometry,
                       GeometryOf({.path = recording.path}, source->info()));
-  return std::make_unique<ZedDepth>(std::move(source), geometry, options);
+  return std::make_unique<ZedDepth>(std::move(source),
+                                    WantedFrames<StereoFrame>(recording, options),
+                                    geometry,
+                                    options,
+                                    counters);
 }
 
 // ---- Maps that somebody else made -----------------------------------------------------------
@@ -282,32 +249,18 @@ class ExternalDepth final : public DepthSource {
  public:
   ExternalDepth(MapFolder maps,
                 RecordingSummary summary,
+                std::int64_t frame_count,
                 StereoGeometry geometry,
-                DepthOptions options)
+                DepthOptions options,
+                DepthCounters& counters)
       : maps_(std::move(maps)),
         summary_(std::move(summary)),
+        frame_count_(frame_count),
         geometry_(geometry),
         options_(std::move(options)),
-        frame_count_(summary_.info.frame_count.value_or(maps_.last_frame() + 1)) {}
+        line_([this](DepthSlot& slot) { return Read(slot); }, nullptr, 0, counters) {}
 
-  Result<bool> Next(DepthFrame& frame) override {
-    if (index_ >= frame_count_) return false;
-    frame = {.index = index_};
-    const auto place = static_cast<std::size_t>(index_);
-    if (place < summary_.frame_times_ns.size()) frame.time_ns = summary_.frame_times_ns[place];
-    const fs::path* const file = maps_.Find(index_++);
-    depth_mm_.Resize(summary_.info.width_px, summary_.info.height_px);
-    frame.missing = file == nullptr;
-    if (file != nullptr) {
-      DF_RETURN_IF_ERROR(ReadDepth(*file));
-    } else {
-      for (int y = 0; y < depth_mm_.height_px(); ++y) {
-        std::fill_n(depth_mm_.row(y), depth_mm_.width_px(), std::uint16_t{0});
-      }
-    }
-    frame.depth_mm = std::as_const(depth_mm_).view();
-    return true;
-  }
+  Result<bool> Next(DepthFrame& frame) override { return line_.Next(frame); }
 
   const SourceInfo& info() const override { return summary_.info; }
   StereoGeometry geometry() const override { return geometry_; }
@@ -317,23 +270,35 @@ class ExternalDepth final : public DepthSource {
   std::vector<std::string> Warnings() const override { return summary_.problems; }
 
  private:
-  Status ReadDepth(const fs::path& file) {
+  Result<DepthLine::Step> Read(DepthSlot& slot) {
+    if (index_ >= frame_count_) return DepthLine::Step::kEnd;
+    const fs::path* const file = maps_.Find(index_);
+    slot.frame = {.index = index_, .missing = file == nullptr};
+    const auto place = static_cast<std::size_t>(index_);
+    if (place < summary_.frame_times_ns.size()) slot.frame.time_ns = summary_.frame_times_ns[place];
+    index_ += options_.every;
+    MakeEmpty(info().width_px, info().height_px, slot.depth_mm);
+    if (file != nullptr) DF_RETURN_IF_ERROR(ReadDepth(*file, slot.depth_mm));
+    return DepthLine::Step::kFrame;
+  }
+
+  Status ReadDepth(const fs::path& file, DepthImage& depth_mm) const {
     DF_ASSIGN_OR_RETURN(const Image<float> map, ReadMap(file, options_.external_unit));
-    if (map.width_px() != depth_mm_.width_px() || map.height_px() != depth_mm_.height_px()) {
+    if (map.width_px() != depth_mm.width_px() || map.height_px() != depth_mm.height_px()) {
       return Fail(ErrorKind::kInvalidData,
                   "want a map of {}x{}, as the recording, have {}x{}: {}",
-                  depth_mm_.width_px(),
-                  depth_mm_.height_px(),
+                  depth_mm.width_px(),
+                  depth_mm.height_px(),
                   map.width_px(),
                   map.height_px(),
                   file.string());
     }
     const bool is_depth = options_.external_unit == MapKind::kDepth;
-    for (int y = 0; y < depth_mm_.height_px(); ++y) {
-      for (int x = 0; x < depth_mm_.width_px(); ++x) {
+    for (int y = 0; y < depth_mm.height_px(); ++y) {
+      for (int x = 0; x < depth_mm.width_px(); ++x) {
         const double value = map.at(x, y);
-        depth_mm_.at(x, y) = is_depth ? RoundToMillimetres(value, options_.Range())
-                                      : DepthOf(value, geometry_, options_.Range());
+        depth_mm.at(x, y) = is_depth ? RoundToMillimetres(value, options_.Range())
+                                     : DepthOf(value, geometry_, options_.Range());
       }
     }
     return {};
@@ -341,16 +306,17 @@ class ExternalDepth final : public DepthSource {
 
   MapFolder maps_;
   RecordingSummary summary_;
+  std::int64_t frame_count_;
   StereoGeometry geometry_;
   DepthOptions options_;
-  std::int64_t frame_count_;
   std::int64_t index_ = 0;
-  DepthImage depth_mm_;
+  DepthLine line_;  ///< the last: its thread uses the others
 };
 
 Result<std::unique_ptr<DepthSource>> OpenExternal(const DepthRecording& recording,
                                                   const DepthOptions& options,
-                                                  const fs::path& directory) {
+                                                  const fs::path& directory,
+                                                  DepthCounters& counters) {
   DF_ASSIGN_OR_RETURN(MapFolder maps, MapFolder::Open(directory));
   DF_ASSIGN_OR_RETURN(RecordingSummary summary,
                       SummarizeRecording(recording.path, SvoFrames::kCount));
@@ -364,7 +330,12 @@ Result<std::unique_ptr<DepthSource>> OpenExternal(const DepthRecording& recordin
                 maps.last_frame(),
                 maps.Find(maps.last_frame())->string());
   }
-  return std::make_unique<ExternalDepth>(std::move(maps), std::move(summary), geometry, options);
+  return std::make_unique<ExternalDepth>(std::move(maps),
+                                         std::move(summary),
+                                         std::min(frames, recording.max_frames.value_or(frames)),
+                                         geometry,
+                                         options,
+                                         counters);
 }
 
 /// The last number in a name; nothing where it has none.
@@ -405,18 +376,19 @@ Result<std::vector<Matcher*>> MatcherPool::Get(MatcherBackend backend,
 
 Result<std::unique_ptr<DepthSource>> OpenDepthSource(const DepthRecording& recording,
                                                      const DepthOptions& options,
-                                                     MatcherPool& pool) {
+                                                     MatcherPool& pool,
+                                                     DepthCounters& counters) {
   const DepthBackend backend = Resolve(options.backend);
   switch (backend.kind) {
     case DepthBackend::Kind::kZed:
-      return OpenZed(recording, options);
+      return OpenZed(recording, options, counters);
     case DepthBackend::Kind::kExternal:
-      return OpenExternal(recording, options, backend.directory);
+      return OpenExternal(recording, options, backend.directory, counters);
     case DepthBackend::Kind::kAuto:
     case DepthBackend::Kind::kMatcher:
       break;
   }
-  return OpenMatched(recording, options, backend.matcher, pool);
+  return OpenMatched(recording, options, backend.matcher, pool, counters);
 }
 
 Result<MapFolder> MapFolder::Open(const fs::path& directory) {

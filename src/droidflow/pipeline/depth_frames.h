@@ -10,6 +10,7 @@
 #include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/video/depth_video.h"
 
+#include <atomic>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -27,15 +28,29 @@ struct DepthRecording {
   std::optional<StereoGeometry> geometry = {};  ///< nothing: the ZED SDK must know
   bool use_zed_sdk = false;                     ///< as SourceOptions
   int decode_threads = 1;
+  std::optional<std::int64_t> max_frames = {};  ///< of the recording, from its first; none: all
+};
+
+/// What was done so far, for those who watch: other threads, or other processes where it lies in
+/// memory that they share. Times are those that threads were at work, all threads together.
+struct DepthCounters {
+  std::atomic<std::int64_t> frames{0};     ///< of depth that are written
+  std::atomic<std::int64_t> decode_ns{0};  ///< reading: decoding, measuring and moving rows,
+                                           ///< rectifying; the SDK's depth; maps of others
+  std::atomic<std::int64_t> match_ns{0};   ///< matching, and from disparities to millimetres
+  std::atomic<std::int64_t> encode_ns{0};  ///< compressing and writing
+  std::atomic<std::int64_t> wait_ns{0};    ///< how long the encoder had no frame
+
+  static_assert(std::atomic<std::int64_t>::is_always_lock_free);
 };
 
 /// Memory  the source's: valid until its next call.
 struct DepthFrame {
-  std::int64_t index = 0;  ///< of the recording's frame; rises, but not always by one
+  std::int64_t index = 0;  ///< of the recording's frame: 0, and on by DepthOptions::every
   std::optional<std::int64_t> time_ns = {};
   DepthView depth_mm = {};
   bool damaged = false;  ///< the decoder had to guess at parts of the pictures
-  bool missing = false;  ///< nobody made a map of this frame: it has no depth
+  bool missing = false;  ///< it was not decoded, or nobody made a map of it: no depth
 };
 
 /// Matchers by their options, kept from recording to recording.
@@ -54,11 +69,14 @@ class MatcherPool {
   std::vector<std::unique_ptr<Matcher>> matchers_;
 };
 
-/// An open recording that gives depth of its rectified left eye.
+/// An open recording that gives depth of its rectified left eye, of every frame that is wanted.
 ///
 /// Unit     millimetres.
 /// Invalid  0: none, outside of the range, or one of both pictures shows nothing there.
-/// Thread   one at a time; matching uses threads of its own where options ask for it.
+/// Memory   a few frames, and a few more for each of DepthOptions::jobs.
+/// Thread   one at a time. Reading has a thread of its own and matching one for each of the jobs,
+///          from the first Next until it says false or fails: what comes next is computed while the
+///          caller is busy with a frame.
 class DepthSource {
  public:
   DepthSource() = default;
@@ -66,7 +84,9 @@ class DepthSource {
   DepthSource& operator=(const DepthSource&) = delete;
   virtual ~DepthSource() = default;
 
-  /// @return false after the last frame; errors as FrameSource and Matcher.
+  /// @return false after the last frame; errors as FrameSource and Matcher, in the place of the
+  ///         frame that they are of; kCancelled after a signal to stop. Neither is followed by
+  ///         more.
   [[nodiscard]] virtual Result<bool> Next(DepthFrame& frame) = 0;
 
   /// Of the recording; width and height are those of the depth.
@@ -77,17 +97,19 @@ class DepthSource {
   /// How the rows agreed, and what is taken out; nothing where they were not measured.
   [[nodiscard]] virtual std::optional<RowAlignment> rows() const { return std::nullopt; }
   [[nodiscard]] virtual RowOffset removed() const { return {}; }
+  /// To be asked when Next has said false or failed.
   [[nodiscard]] virtual std::vector<std::string> Warnings() const { return {}; }
 };
 
-/// @param options  as CheckDepthOptions wants them.
-/// @param pool     outlives the source.
+/// @param options   as CheckDepthOptions wants them.
+/// @param pool      outlives the source.
+/// @param counters  get decode_ns and match_ns; outlive the source.
 /// @return  as PairSource, OpenZedSource; kUsage for a search beyond the pictures; kInvalidData for
-/// a
-///          folder of maps that are not numbered as frames are.
+///          a folder of maps that are not numbered as frames are.
 [[nodiscard]] Result<std::unique_ptr<DepthSource>> OpenDepthSource(const DepthRecording& recording,
                                                                    const DepthOptions& options,
-                                                                   MatcherPool& pool);
+                                                                   MatcherPool& pool,
+                                                                   DepthCounters& counters);
 
 /// Maps of depth or disparity in a folder, by the frame that they belong to. Files named .pfm, .png
 /// and .npy count. A name's last number is the frame's, from 0; where no name has a number, the

@@ -4,6 +4,7 @@
 #include "droidflow/core/result_matchers.h"
 #include "droidflow/core/test_support.h"
 #include "droidflow/pipeline/map_file.h"
+#include "droidflow/video/frame_source.h"
 #include "droidflow/video/picture_file.h"
 #include "droidflow/video/video_writer.h"
 
@@ -58,15 +59,19 @@ DepthOptions AnyMatcher() {
   return options;
 }
 
+/// The bytes of every frame that has depth; those that are missing are empty.
 std::vector<std::string> ReadAll(const DepthRecording& recording, const DepthOptions& options) {
   MatcherPool pool;
-  const auto source = OpenDepthSource(recording, options, pool);
+  DepthCounters counters;
+  const auto source = OpenDepthSource(recording, options, pool, counters);
   EXPECT_THAT(source, IsOk());
   std::vector<std::string> frames;
   DepthFrame frame;
   while (source && (*source)->Next(frame).value_or(false)) {
-    EXPECT_EQ(frame.index, static_cast<std::int64_t>(frames.size()));
+    EXPECT_EQ(frame.index, options.every * static_cast<std::int64_t>(frames.size()));
+    EXPECT_EQ(frame.depth_mm.width_px, kWidth);
     std::string& bytes = frames.emplace_back();
+    if (frame.missing) continue;
     for (int y = 0; y < frame.depth_mm.height_px; ++y) {
       bytes.append(reinterpret_cast<const char*>(frame.depth_mm.row(y)),
                    static_cast<std::size_t>(frame.depth_mm.width_px) * 2);
@@ -92,10 +97,66 @@ TEST(DepthSource, GivesTheSameFramesInOrderWithAnyNumberOfThreads) {
   }
   // Left in the middle.
   MatcherPool pool;
-  const auto source = OpenDepthSource(recording, options, pool);
+  DepthCounters counters;
+  const auto source = OpenDepthSource(recording, options, pool, counters);
   ASSERT_THAT(source, IsOk());
   DepthFrame frame;
   EXPECT_EQ((*source)->Next(frame), Result<bool>(true));
+}
+
+TEST(DepthSource, GivesTheFramesThatAreWanted) {
+  if (!IsAvailable(MatcherBackend::kOpencv)) {
+    GTEST_SKIP() << WhyNotAvailable(MatcherBackend::kOpencv);
+  }
+  const TemporaryDirectory directory;
+  WriteRecording(directory / "a.mp4", 9);
+  DepthRecording recording{.path = directory / "a.mp4", .geometry = kCamera};
+  DepthOptions options = AnyMatcher();
+  const std::vector<std::string> all = ReadAll(recording, options);
+  ASSERT_EQ(all.size(), 9U);
+  using Frames = std::vector<std::string>;
+  options.every = 3;
+  EXPECT_EQ(ReadAll(recording, options), (Frames{all[0], all[3], all[6]}));
+  options.every = 4;
+  EXPECT_EQ(ReadAll(recording, options), (Frames{all[0], all[4], all[8]}));
+  recording.max_frames = 8;
+  EXPECT_EQ(ReadAll(recording, options), (Frames{all[0], all[4]}));
+  options.every = 1;
+  recording.max_frames = 2;
+  EXPECT_EQ(ReadAll(recording, options), (Frames{all[0], all[1]}));
+  recording.max_frames = 100;
+  EXPECT_EQ(ReadAll(recording, options), all);
+  options.every = 100;
+  EXPECT_EQ(ReadAll(recording, options), (Frames{all[0]}));
+}
+
+TEST(DepthSource, LeavesWhatTheDecoderLostMissing) {
+  if (!IsAvailable(MatcherBackend::kOpencv)) {
+    GTEST_SKIP() << WhyNotAvailable(MatcherBackend::kOpencv);
+  }
+  const TemporaryDirectory directory;
+  WriteRecording(directory / "a.mp4", 12);
+  std::string bytes = *ReadFileText(directory / "a.mp4");
+  const auto begin = bytes.begin() + static_cast<std::ptrdiff_t>(bytes.size() / 3);
+  std::fill_n(begin, bytes.size() / 3, '\x55');
+  ASSERT_THAT(WriteFile(directory / "a.mp4", bytes), IsOk());
+  const auto source = OpenFrameSource(directory / "a.mp4", {});
+  ASSERT_THAT(source, IsOk());
+  std::vector<bool> is_there(12);
+  for (StereoFrame frame; (*source)->Next(frame).value_or(false);) {
+    is_there[static_cast<std::size_t>(frame.index)] = true;
+  }
+  ASSERT_TRUE(is_there.front() && is_there.back());
+  ASSERT_GT(std::ranges::count(is_there, false), 1);
+  DepthOptions options = AnyMatcher();
+  for (const int every : {1, 2, 5}) {
+    options.every = every;
+    const auto frames = ReadAll({.path = directory / "a.mp4", .geometry = kCamera}, options);
+    ASSERT_EQ(frames.size(), static_cast<std::size_t>((12 + every - 1) / every));
+    for (std::size_t i = 0; i < frames.size(); ++i) {
+      EXPECT_EQ(!frames[i].empty(), is_there[i * static_cast<std::size_t>(every)]) << i;
+    }
+  }
 }
 
 TEST(DepthSource, MeasuresTheDistance) {
@@ -105,8 +166,9 @@ TEST(DepthSource, MeasuresTheDistance) {
   const TemporaryDirectory directory;
   WriteRecording(directory / "a.mp4", 1);
   MatcherPool pool;
-  const auto source =
-      OpenDepthSource({.path = directory / "a.mp4", .geometry = kCamera}, AnyMatcher(), pool);
+  DepthCounters counters;
+  const auto source = OpenDepthSource(
+      {.path = directory / "a.mp4", .geometry = kCamera}, AnyMatcher(), pool, counters);
   ASSERT_THAT(source, IsOk());
   DepthFrame frame;
   ASSERT_EQ((*source)->Next(frame), Result<bool>(true));
@@ -125,9 +187,11 @@ TEST(DepthSource, RefusesASearchBeyondThePictures) {
   DepthOptions options = AnyMatcher();
   options.max_disparity_px = kWidth + 1;
   MatcherPool pool;
-  EXPECT_THAT(OpenDepthSource({.path = directory / "a.mp4", .geometry = kCamera}, options, pool),
-              FailsWith(ErrorKind::kUsage, HasSubstr("width of 96, have 97")));
-  EXPECT_THAT(OpenDepthSource({.path = directory / "a.mp4"}, AnyMatcher(), pool),
+  DepthCounters counters;
+  EXPECT_THAT(
+      OpenDepthSource({.path = directory / "a.mp4", .geometry = kCamera}, options, pool, counters),
+      FailsWith(ErrorKind::kUsage, HasSubstr("width of 96, have 97")));
+  EXPECT_THAT(OpenDepthSource({.path = directory / "a.mp4"}, AnyMatcher(), pool, counters),
               FailsWith(ErrorKind::kInvalidData, HasSubstr("focal length and baseline")));
 }
 
@@ -148,12 +212,14 @@ class ExternalTest : public ::testing::Test {
   }
 
   Result<std::unique_ptr<DepthSource>> Open() {
-    return OpenDepthSource({.path = directory_ / "a.mp4", .geometry = kCamera}, options_, pool_);
+    return OpenDepthSource(
+        {.path = directory_ / "a.mp4", .geometry = kCamera}, options_, pool_, counters_);
   }
 
   TemporaryDirectory directory_;
   DepthOptions options_;
   MatcherPool pool_;
+  DepthCounters counters_;
 };
 
 TEST_F(ExternalTest, TakesEveryFormatByNumberAndLeavesGapsEmpty) {
@@ -188,6 +254,22 @@ TEST_F(ExternalTest, TakesDepthInMetresAndInMillimetres) {
     ASSERT_EQ((*source)->Next(frame), Result<bool>(true));
     EXPECT_EQ(frame.depth_mm.at(0, 0), wanted_mm);
   }
+}
+
+TEST_F(ExternalTest, ReadsTheMapsThatAreWanted) {
+  WriteConstant("0.npy", MapKind::kDisparity, 8);
+  ASSERT_THAT(WriteFile(directory_ / "maps/1.npy", "not looked at"), IsOk());
+  WriteConstant("2.npy", MapKind::kDisparity, 4);
+  options_.every = 2;
+  auto source = Open();
+  ASSERT_THAT(source, IsOk());
+  DepthFrame frame;
+  ASSERT_EQ((*source)->Next(frame), Result<bool>(true));
+  EXPECT_EQ(frame.depth_mm.at(5, 5), 1250);
+  ASSERT_EQ((*source)->Next(frame), Result<bool>(true));
+  EXPECT_EQ(frame.index, 2);
+  EXPECT_EQ(frame.depth_mm.at(5, 5), 2500);
+  EXPECT_EQ((*source)->Next(frame), Result<bool>(false));
 }
 
 TEST_F(ExternalTest, RefusesMapsThatDoNotFit) {

@@ -5,6 +5,7 @@
 #include <array>
 #include <filesystem>
 #include <system_error>
+#include <utility>
 
 #include <nlohmann/json.hpp>
 
@@ -19,7 +20,7 @@ constexpr std::array kMatchers{MatcherBackend::kReference,
                                MatcherBackend::kCpu,
                                MatcherBackend::kCuda,
                                MatcherBackend::kOpencv};
-constexpr int kMostJobs = 256;
+constexpr int kMostThreads = 256;
 
 }  // namespace
 
@@ -97,8 +98,14 @@ Status CheckDepthOptions(const DepthOptions& options) {
   DF_RETURN_IF_ERROR(CheckDepthRange(options.Range()));
   DF_RETURN_IF_ERROR(CheckMatcherOptions(MatcherOptionsFor(options, kWidth_px, std::nullopt)));
   DF_RETURN_IF_ERROR(CheckZedDepthMode(options.zed_depth_mode));
-  if (options.jobs < 1 || options.jobs > kMostJobs) {
-    return Fail(ErrorKind::kUsage, "jobs: want 1 … {}, have {}", kMostJobs, options.jobs);
+  if (options.every < 1) {
+    return Fail(ErrorKind::kUsage, "every: want 1 or more, have {}", options.every);
+  }
+  for (const auto& [name, threads] :
+       {std::pair("jobs", options.Jobs()), std::pair("encode threads", options.encode_threads)}) {
+    if (threads < 1 || threads > kMostThreads) {
+      return Fail(ErrorKind::kUsage, "{}: want 1 … {}, have {}", name, kMostThreads, threads);
+    }
   }
   const DepthBackend backend = Resolve(options.backend);
   if (backend.kind == Kind::kZed && !ZedSdkBuiltIn()) {

@@ -59,8 +59,11 @@ struct DepthOptions {
   RowAlign row_align = RowAlign::kAuto;
   std::string zed_depth_mode = "NEURAL";
   MapKind external_unit = MapKind::kDisparity;
-  int jobs = 1;  ///< frames of a recording that are matched at a time
+  int every = 1;            ///< depth of frames 0, every, 2 every, … of a recording
+  std::optional<int> jobs;  ///< frames of a recording that are matched at a time; default 1
+  int encode_threads = 1;   ///< of the video, which has four slices for them
 
+  [[nodiscard]] int Jobs() const { return jobs.value_or(1); }
   [[nodiscard]] DepthRange Range() const;
 };
 

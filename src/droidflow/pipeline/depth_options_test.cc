@@ -90,6 +90,10 @@ TEST(CheckDepthOptions, NamesWhatIsWrong) {
   EXPECT_THAT(status_with([](DepthOptions& o) { o.zed_depth_mode = "BEST"; }), usage("'BEST'"));
   EXPECT_THAT(status_with([](DepthOptions& o) { o.jobs = 0; }),
               usage("jobs: want 1 … 256, have 0"));
+  EXPECT_THAT(status_with([](DepthOptions& o) { o.encode_threads = 257; }),
+              usage("encode threads: want 1 … 256, have 257"));
+  EXPECT_THAT(status_with([](DepthOptions& o) { o.every = 0; }),
+              usage("every: want 1 or more, have 0"));
   EXPECT_THAT(
       status_with([](DepthOptions& o) { o.backend = *ParseDepthBackend("external:/absent"); }),
       FailsWith(ErrorKind::kNotFound, HasSubstr("no such folder: /absent")));

@@ -4,12 +4,15 @@
 #include "droidflow/core/sha256.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/pipeline/build_info.h"
+#include "droidflow/pipeline/depth_line_internal.h"
 #include "droidflow/pipeline/map_file.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/video/depth_video.h"
 #include "droidflow/video/picture_file.h"
 
 #include <algorithm>
+#include <array>
+#include <chrono>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -36,6 +39,7 @@ struct Tally {
   std::vector<std::int64_t> missing;
   std::vector<std::optional<std::int64_t>> times_ns;  ///< of every frame
 
+  /// @param frame  the next: number frames() of those with depth.
   void Add(const DepthFrame& frame) {
     const DepthView& depth_mm = frame.depth_mm;
     for (int y = 0; y < depth_mm.height_px; ++y) {
@@ -43,8 +47,8 @@ struct Tally {
       valid_px += depth_mm.width_px - std::count(row, row + depth_mm.width_px, 0);
     }
     all_px += std::int64_t{depth_mm.width_px} * depth_mm.height_px;
-    if (frame.damaged) damaged.push_back(frame.index);
-    if (frame.missing) missing.push_back(frame.index);
+    if (frame.damaged) damaged.push_back(frames());
+    if (frame.missing) missing.push_back(frames());
     times_ns.push_back(frame.time_ns);
   }
   [[nodiscard]] std::int64_t frames() const { return static_cast<std::int64_t>(times_ns.size()); }
@@ -52,6 +56,58 @@ struct Tally {
     return static_cast<double>(valid_px) / static_cast<double>(all_px);
   }
 };
+
+/// Adds what a recording's counters have grown by to those that others watch.
+class LiveCounters {
+ public:
+  LiveCounters(const DepthCounters& own, DepthCounters* live) : own_(own), live_(live) {}
+  LiveCounters(const LiveCounters&) = delete;
+  LiveCounters& operator=(const LiveCounters&) = delete;
+  ~LiveCounters() { Update(); }
+
+  void Update() {
+    if (live_ == nullptr) return;
+    for (std::size_t i = 0; i < kCounters.size(); ++i) {
+      const std::int64_t now = own_.*kCounters[i];
+      live_->*kCounters[i] += now - std::exchange(told_[i], now);
+    }
+  }
+
+ private:
+  static constexpr std::array kCounters{&DepthCounters::frames,
+                                        &DepthCounters::decode_ns,
+                                        &DepthCounters::match_ns,
+                                        &DepthCounters::encode_ns,
+                                        &DepthCounters::wait_ns};
+
+  const DepthCounters& own_;
+  DepthCounters* live_;
+  std::array<std::int64_t, kCounters.size()> told_ = {};
+};
+
+/// What is known of every frame, as said of every K-th: the frames of the depth.
+DepthContext ForEvery(int every, DepthContext context) {
+  if (context.step_to_frame) {
+    for (std::int32_t& frame : *context.step_to_frame) {
+      frame = frame >= 0 && frame % every == 0 ? frame / every : -1;
+    }
+  }
+  std::vector<std::int64_t> times_ns;
+  for (std::size_t i = 0; i < context.frame_times_ns.size(); i += static_cast<std::size_t>(every)) {
+    times_ns.push_back(context.frame_times_ns[i]);
+  }
+  context.frame_times_ns = std::move(times_ns);
+  return context;
+}
+
+/// The rate of a video of every K-th frame.
+double VideoFps(const DepthContext& context, const SourceInfo& info, int every) {
+  double fps = kDefaultFps;
+  for (const double known : {info.nominal_fps, context.nominal_fps.value_or(0)}) {
+    if (known >= kMinFps && known <= kMaxFps) fps = known;
+  }
+  return std::max(fps / every, kMinFps);
+}
 
 /// Milliseconds since the first frame, if every frame has a time and they rise: what a video can
 /// hold. Otherwise empty: it then goes by the nominal rate.
@@ -72,17 +128,13 @@ std::vector<std::int64_t> VideoTimesMs(const std::vector<std::int64_t>& times_ns
 class Sink {
  public:
   [[nodiscard]] static Result<Sink> Open(const DepthOutput& output,
-                                         const SourceInfo& info,
+                                         const DepthVideoOptions& video,
                                          std::vector<std::int64_t> times_ms) {
+    RemoveAbandoned(output.meta_path());
     Sink sink(output, std::move(times_ms));
     if (output.is_video()) {
-      const bool is_rate = info.nominal_fps >= kMinFps && info.nominal_fps <= kMaxFps;
-      DF_ASSIGN_OR_RETURN(
-          sink.video_,
-          DepthVideoWriter::Open(output.path(),
-                                 {.width_px = info.width_px,
-                                  .height_px = info.height_px,
-                                  .nominal_fps = is_rate ? info.nominal_fps : kDefaultFps}));
+      RemoveAbandoned(output.path());
+      DF_ASSIGN_OR_RETURN(sink.video_, DepthVideoWriter::Open(output.path(), video));
     }
     return sink;
   }
@@ -132,6 +184,10 @@ class Sink {
   std::optional<DepthVideoWriter> video_;
   Image<float> map_m_;
 };
+
+double Seconds(std::chrono::nanoseconds time) {
+  return std::chrono::duration<double>(time).count();
+}
 
 Json NullOr(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
 
@@ -204,6 +260,7 @@ std::string FormatMeta(const DepthSource& source,
       {"width", info.width_px},
       {"height", info.height_px},
       {"frame_count", tally.frames()},
+      {"depth_every", options.every},
       {"nominal_fps",
        info.nominal_fps > 0 ? Json(std::round(info.nominal_fps * 1000) / 1000) : Json(nullptr)},
       {"min_depth_m", range.min_m},
@@ -226,15 +283,6 @@ std::string FormatMeta(const DepthSource& source,
       {"sha256", NullOr(sha256)},
   };
   return json.dump(-1, ' ', false, Json::error_handler_t::replace) + "\n";
-}
-
-/// A picture of the same size without any depth.
-DepthView EmptyLike(DepthView depth_mm, DepthImage& empty_mm) {
-  empty_mm.Resize(depth_mm.width_px, depth_mm.height_px);
-  for (int y = 0; y < depth_mm.height_px; ++y) {
-    std::fill_n(empty_mm.row(y), depth_mm.width_px, std::uint16_t{0});
-  }
-  return std::as_const(empty_mm).view();
 }
 
 /// Whether an error means that the recording's end is reached sooner than it should; a bad map of
@@ -287,20 +335,34 @@ Result<DepthReport> WriteDepth(const DepthRecording& recording,
                                const DepthContext& context,
                                const DepthOptions& options,
                                const DepthOutput& output,
-                               MatcherPool& pool) {
+                               MatcherPool& pool,
+                               DepthCounters* live) {
   DF_RETURN_IF_ERROR(CheckDepthOptions(options));
+  const auto start = std::chrono::steady_clock::now();
+  DepthCounters counters;
+  LiveCounters others(counters, live);
   DF_ASSIGN_OR_RETURN(const std::unique_ptr<DepthSource> source,
-                      OpenDepthSource(recording, options, pool));
+                      OpenDepthSource(recording, options, pool, counters));
+  const SourceInfo& info = source->info();
+  const DepthContext known = ForEvery(options.every, context);
   DF_ASSIGN_OR_RETURN(Sink sink,
-                      Sink::Open(output, source->info(), VideoTimesMs(context.frame_times_ns)));
+                      Sink::Open(output,
+                                 {.width_px = info.width_px,
+                                  .height_px = info.height_px,
+                                  .nominal_fps = VideoFps(context, info, options.every),
+                                  .encode_threads = options.encode_threads},
+                                 VideoTimesMs(known.frame_times_ns)));
   DepthReport report;
   report.backend = ToString(Resolve(options.backend));
   Tally tally;
-  DepthImage empty_mm;
   for (;;) {
     if (StopSignal() != 0) return Fail(ErrorKind::kCancelled, "stopped by a signal");
     DepthFrame frame;
-    const Result<bool> more = source->Next(frame);
+    const auto next = [&] {
+      const ScopedTime time(counters.wait_ns);
+      return source->Next(frame);
+    };
+    const Result<bool> more = next();
     if (!more && EndsRecording(more.error(), options, tally)) {
       report.warnings.push_back(
           fmt::format("it ends after {} frames: {}", tally.frames(), more.error().message));
@@ -308,16 +370,13 @@ Result<DepthReport> WriteDepth(const DepthRecording& recording,
     }
     if (!more) return tl::unexpected(more.error());
     if (!*more) break;
-    // What the decoder lost keeps its place: frame i of depth is frame i of the recording.
-    while (tally.frames() < frame.index) {
-      const DepthFrame lost{.index = tally.frames(),
-                            .depth_mm = EmptyLike(frame.depth_mm, empty_mm),
-                            .missing = true};
-      DF_RETURN_IF_ERROR(sink.Write(lost, lost.index));
-      tally.Add(lost);
+    {
+      const ScopedTime time(counters.encode_ns);
+      DF_RETURN_IF_ERROR(sink.Write(frame, tally.frames()));
+      tally.Add(frame);
     }
-    DF_RETURN_IF_ERROR(sink.Write(frame, frame.index));
-    tally.Add(frame);
+    ++counters.frames;
+    others.Update();
   }
   if (tally.frames() == 0) {
     return Fail(ErrorKind::kInvalidData,
@@ -332,14 +391,22 @@ Result<DepthReport> WriteDepth(const DepthRecording& recording,
   report.valid_fraction = tally.ValidFraction();
   report.rows = source->rows();
   report.removed = source->removed();
-  DF_RETURN_IF_ERROR(sink.Close());
+  {
+    const ScopedTime time(counters.encode_ns);
+    DF_RETURN_IF_ERROR(sink.Close());
+  }
   std::string sha256;
   if (output.is_video()) {
     DF_ASSIGN_OR_RETURN(sha256, Sha256OfFile(output.path()));
   }
   DF_RETURN_IF_ERROR(WriteFileAtomically(
-      output.meta_path(), FormatMeta(*source, context, options, output, report, tally, sha256)));
+      output.meta_path(), FormatMeta(*source, known, options, output, report, tally, sha256)));
   report.files = {output.is_video() ? output.path() : output.FrameFile(0), output.meta_path()};
+  report.decode_s = Seconds(std::chrono::nanoseconds(counters.decode_ns));
+  report.match_s = Seconds(std::chrono::nanoseconds(counters.match_ns));
+  report.encode_s = Seconds(std::chrono::nanoseconds(counters.encode_ns));
+  report.wait_s = Seconds(std::chrono::nanoseconds(counters.wait_ns));
+  report.wall_s = Seconds(std::chrono::steady_clock::now() - start);
   return report;
 }
 

@@ -23,9 +23,13 @@ inline constexpr const char kDepthMetaFile[] = "depth_meta.json";
 struct DepthContext {
   std::string recording_name = {};
   std::string serial = {};
-  std::optional<std::vector<std::int32_t>> step_to_frame = {};  ///< as FramePairing
-  /// Of every frame, Unix nanoseconds; empty: those that frames have.
+  /// As FramePairing: frames of the recording.
+  std::optional<std::vector<std::int32_t>> step_to_frame = {};
+  /// Of every frame of the recording, Unix nanoseconds; empty: those that frames have.
   std::vector<std::int64_t> frame_times_ns = {};
+  /// The rate at which the recording's frames were taken, for a video of frames without times;
+  /// none, or out of range: what the recording says.
+  std::optional<double> nominal_fps = {};
 };
 
 /// Where depth goes.
@@ -60,19 +64,38 @@ struct DepthReport {
   RowOffset removed;
   std::string backend;
   std::vector<std::string> warnings;  ///< what was wrong with the recording
+  // As DepthCounters, of this recording.
+  double decode_s = 0;
+  double match_s = 0;
+  double encode_s = 0;
+  double wait_s = 0;
+  double wall_s = 0;  ///< from the first look at the recording until all files are in place
 };
 
-/// Writes a recording's depth. What of it cannot be decoded any more is a warning, as long as there
-/// is a frame; depth then ends there. Files are in place when they are complete; the description
-/// is the last of them, and an older one is gone before a video takes its place.
+/// What became of a camera's depth.
+struct CameraDepth {
+  std::string serial;
+  std::string role;
+  std::optional<DepthReport> report;
+  std::string reason;   ///< why there is no depth; empty: there is
+  bool failed = false;  ///< there should be: its recording or its calibration is wrong
+};
+
+/// Writes a recording's depth, or that of every K-th frame: a DepthSource reads and matches while
+/// the caller's thread compresses. What of the recording cannot be decoded any more is a warning,
+/// as long as there is a frame; depth then ends there. Files are in place when they are complete;
+/// the description is the last of them, and an older one is gone before a video takes its place.
+/// What a process that died left of the same files is removed first.
 ///
-/// Memory   a few frames.
+/// Memory   as DepthSource.
 /// @param pool  keeps the matchers for the next recording.
+/// @param live  what is done is added to, frame by frame; may be shared by several recordings.
 /// @return  as OpenDepthSource; kCancelled after a signal to stop; kInvalidData without a frame.
 [[nodiscard]] Result<DepthReport> WriteDepth(const DepthRecording& recording,
                                              const DepthContext& context,
                                              const DepthOptions& options,
                                              const DepthOutput& output,
-                                             MatcherPool& pool);
+                                             MatcherPool& pool,
+                                             DepthCounters* live = nullptr);
 
 }  // namespace droidflow

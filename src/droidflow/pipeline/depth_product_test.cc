@@ -9,6 +9,8 @@
 #include "droidflow/video/video_writer.h"
 
 #include <algorithm>
+#include <sys/wait.h>
+#include <unistd.h>
 #include <utility>
 
 #include <nlohmann/json.hpp>
@@ -16,6 +18,7 @@
 namespace droidflow {
 namespace {
 
+using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
 
@@ -69,15 +72,27 @@ class WriteDepthTest : public ::testing::Test {
   }
 
   Result<DepthReport> Write(const std::string& out, const DepthContext& context = {}) {
-    const DepthRecording recording{.path = directory_ / "a.mp4",
-                                   .geometry = StereoGeometry{.fx_px = 100, .baseline_m = 0.25}};
-    return WriteDepth(recording, context, options_, *DepthOutput::Parse(directory_ / out), pool_);
+    return WriteDepth(
+        recording_, context, options_, *DepthOutput::Parse(directory_ / out), pool_, &live_);
+  }
+  /// Times of a video's frames.
+  std::vector<std::int64_t> TimesMs(const std::string& name) {
+    auto reader = DepthVideoReader::Open(directory_ / name);
+    EXPECT_THAT(reader, IsOk());
+    std::vector<std::int64_t> times_ms;
+    for (DepthView depth_mm; reader && reader->Next(depth_mm).value_or(false);) {
+      times_ms.push_back(reader->time_ms());
+    }
+    return times_ms;
   }
   Json Meta(const std::string& name) { return Json::parse(*ReadFileText(directory_ / name)); }
 
   TemporaryDirectory directory_;
+  DepthRecording recording_{.path = directory_ / "a.mp4",
+                            .geometry = StereoGeometry{.fx_px = 100, .baseline_m = 0.25}};
   DepthOptions options_;
   MatcherPool pool_;
+  DepthCounters live_;
 };
 
 TEST_F(WriteDepthTest, DescribesTheVideo) {
@@ -110,6 +125,7 @@ TEST_F(WriteDepthTest, DescribesTheVideo) {
   EXPECT_EQ(meta["width"], kWidth);
   EXPECT_EQ(meta["height"], kHeight);
   EXPECT_EQ(meta["frame_count"], 3);
+  EXPECT_EQ(meta["depth_every"], 1);
   EXPECT_EQ(meta["nominal_fps"], 20.0);
   EXPECT_EQ(meta["min_depth_m"], 0.2);
   EXPECT_EQ(meta["max_depth_m"], 10.0);
@@ -142,14 +158,96 @@ TEST_F(WriteDepthTest, LeavesNullWhatIsNotKnown) {
 TEST_F(WriteDepthTest, GoesByTheNominalRateWhereTimesDoNotRise) {
   const auto report = Write("depth.mkv", {.frame_times_ns = {5'000'000, 5'900'000, 9'000'000}});
   ASSERT_THAT(report, IsOk());
-  auto reader = DepthVideoReader::Open(directory_ / "depth.mkv");
-  ASSERT_THAT(reader, IsOk());
-  DepthView depth_mm;
-  for (int i = 0; i < 3; ++i) {
-    ASSERT_EQ(reader->Next(depth_mm), Result<bool>(true));
-    EXPECT_EQ(reader->time_ms(), 50 * i);
-  }
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 50, 100));
   EXPECT_EQ(Meta("depth_meta.json")["timestamps_ms"], Json({5.0, 5.9, 9.0}));
+}
+
+TEST_F(WriteDepthTest, TakesTheCallersWordForTheRate) {
+  ASSERT_THAT(Write("depth.mkv", {.nominal_fps = 10}), IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 100, 200));
+  EXPECT_EQ(Meta("depth_meta.json")["nominal_fps"], 20.0);
+  ASSERT_THAT(Write("depth.mkv", {.nominal_fps = 0}), IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 50, 100));
+  ASSERT_THAT(
+      Write("depth.mkv", {.frame_times_ns = {5'000'000, 8'000'000, 9'000'000}, .nominal_fps = 10}),
+      IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 3, 4));
+}
+
+TEST_F(WriteDepthTest, SpeaksOfTheFramesThatHaveDepth) {
+  std::filesystem::remove(directory_ / "maps/2.pfm");
+  options_.every = 2;
+  const auto report = Write("depth.mkv",
+                            {.step_to_frame = std::vector<std::int32_t>{-1, 0, 0, 1, 2, 2, 3, 4},
+                             .frame_times_ns = {1'000'000'000, 1'010'000'000, 1'070'000'000}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(report->frames, 2);
+  EXPECT_EQ(report->missing_frames, 1);
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 70));
+  const Json meta = Meta("depth_meta.json");
+  EXPECT_EQ(meta["depth_every"], 2);
+  EXPECT_EQ(meta["frame_count"], 2);
+  EXPECT_EQ(meta["missing_frames"], Json({1}));
+  EXPECT_EQ(meta["step_to_frame"], Json({-1, 0, 0, -1, 1, 1, -1, -1}));
+  EXPECT_EQ(meta["frame_to_step"], Json({1, 4}));
+  EXPECT_EQ(meta["timestamps_ms"], Json({1000.0, 1070.0}));
+  // Frames without times are as far apart as in the recording.
+  ASSERT_THAT(Write("depth.mkv"), IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 100));
+  ASSERT_THAT(Write("png/%d.png"), IsOk());
+  EXPECT_TRUE(std::filesystem::exists(directory_ / "png/1.png"));
+  EXPECT_FALSE(std::filesystem::exists(directory_ / "png/2.png"));
+}
+
+TEST_F(WriteDepthTest, StopsAfterTheFramesThatAreWanted) {
+  recording_.max_frames = 2;
+  const auto report = Write("depth.mkv", {.step_to_frame = std::vector<std::int32_t>{0, 1, 2}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_EQ(report->frames, 2);
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 50));
+  EXPECT_EQ(Meta("depth_meta.json")["step_to_frame"], Json({0, 1, -1}));
+}
+
+TEST_F(WriteDepthTest, CountsWhatItDoes) {
+  const auto first = Write("depth.mkv");
+  ASSERT_THAT(first, IsOk());
+  EXPECT_EQ(live_.frames, 3);
+  EXPECT_GT(first->decode_s, 0);
+  EXPECT_EQ(first->match_s, 0);
+  EXPECT_GT(first->encode_s, 0);
+  EXPECT_GE(first->wall_s, first->encode_s + first->wait_s);
+  const auto second = Write("depth.mkv");
+  ASSERT_THAT(second, IsOk());
+  EXPECT_EQ(live_.frames, 6);
+  // What they say of themselves is what they added.
+  EXPECT_NEAR(static_cast<double>(live_.decode_ns), 1e9 * (first->decode_s + second->decode_s), 9);
+  EXPECT_NEAR(static_cast<double>(live_.encode_ns), 1e9 * (first->encode_s + second->encode_s), 9);
+  EXPECT_NEAR(static_cast<double>(live_.wait_ns), 1e9 * (first->wait_s + second->wait_s), 9);
+}
+
+TEST_F(WriteDepthTest, RemovesWhatADeadProcessLeft) {
+  const pid_t child = fork();
+  if (child == 0) _exit(0);
+  ASSERT_EQ(waitpid(child, nullptr, 0), child);
+  for (const char* const file : {"depth.mkv", "depth_meta.json", "other.mkv"}) {
+    ASSERT_THAT(WriteFile(directory_ / fmt::format("out/{}.tmp-{}-0", file, child), "half"),
+                IsOk());
+  }
+  ASSERT_THAT(Write("out/depth.mkv"), IsOk());
+  std::vector<std::string> names;
+  const auto files = ListFiles(directory_ / "out");
+  ASSERT_THAT(files, IsOk());
+  for (const FileStamp& file : *files) names.push_back(file.name);
+  EXPECT_THAT(
+      names, ElementsAre("depth.mkv", "depth_meta.json", fmt::format("other.mkv.tmp-{}-0", child)));
+}
+
+TEST_F(WriteDepthTest, GivesTheSameBytesWithMoreThreads) {
+  ASSERT_THAT(Write("depth.mkv"), IsOk());
+  options_.encode_threads = 3;
+  options_.jobs = 2;
+  ASSERT_THAT(Write("other.mkv"), IsOk());
+  EXPECT_EQ(*ReadFileText(directory_ / "depth.mkv"), *ReadFileText(directory_ / "other.mkv"));
 }
 
 TEST_F(WriteDepthTest, WritesPicturesInPlaceOfAVideo) {

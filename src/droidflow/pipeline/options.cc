@@ -7,6 +7,7 @@
 #include <cmath>
 #include <functional>
 #include <system_error>
+#include <thread>
 
 #include <fmt/format.h>
 #include <nlohmann/json.hpp>
@@ -109,6 +110,14 @@ bool ParseValue(const std::string& text, MatcherPreset& value) {
 bool ParseValue(const std::string& text, MapKind& value) {
   return Assign(MapKindFromString(text), value);
 }
+bool ParseValue(const std::string& text, RequireDepth& value) {
+  for (const RequireDepth require : {RequireDepth::kNone, RequireDepth::kAny, RequireDepth::kAll}) {
+    if (text != ToString(require)) continue;
+    value = require;
+    return true;
+  }
+  return false;
+}
 bool ParseValue(const std::string& text, RowAlign& value) {
   if (text != "auto" && text != "off") return false;
   value = text == "auto" ? RowAlign::kAuto : RowAlign::kOff;
@@ -140,6 +149,7 @@ std::string FormatValue(const DepthBackend& value) { return ToString(value); }
 std::string FormatValue(MatcherPreset value) { return std::string(ToString(value)); }
 std::string FormatValue(MapKind value) { return std::string(ToString(value)); }
 std::string FormatValue(RowAlign value) { return std::string(ToString(value)); }
+std::string FormatValue(RequireDepth value) { return std::string(ToString(value)); }
 std::string FormatValue(Outcome value) { return std::string(ToString(value)); }
 template <typename T>
 std::string FormatValue(const std::optional<T>& value) {
@@ -159,6 +169,13 @@ struct Positive {
   bool operator()(const std::optional<T>& value) const {
     return !value || *value > 0;
   }
+};
+
+struct Between {
+  int least;
+  int most;
+  bool operator()(int value) const { return least <= value && value <= most; }
+  bool operator()(const std::optional<int>& value) const { return !value || (*this)(*value); }
 };
 
 /// A row of the table from a place in the options; `expected` completes "want …".
@@ -582,10 +599,10 @@ const std::vector<Option>& Options() {
           Group::kRun,
           "N",
           "a whole number from 1 to 1024",
-          "Worker processes (16)",
+          "Worker processes (16; with depth, and without a GPU: a quarter of the cores)",
           DF_MEMBER(workers),
           {},
-          [](int workers) { return workers >= 1 && workers <= 1024; }),
+          Between{1, 1024}),
       Row("decode_threads",
           Group::kRun,
           "N",
@@ -593,12 +610,12 @@ const std::vector<Option>& Options() {
           "Threads of a worker that decode a recording (1)",
           DF_MEMBER(decode_threads),
           {},
-          [](int threads) { return threads >= 1 && threads <= 64; }),
+          Between{1, 64}),
       Row("episode_timeout",
           Group::kRun,
           "S",
           "a number more than 0",
-          "Seconds that one attempt at an episode may take (300)",
+          "Seconds that one attempt at an episode may take (300; with depth 3600)",
           DF_MEMBER(episode_timeout_s),
           {},
           Positive{}),
@@ -620,6 +637,80 @@ const std::vector<Option>& Options() {
           "true or false",
           "Do finished episodes again too",
           DF_MEMBER(recompute)),
+
+      Row("cameras",
+          Group::kFull,
+          "CAMERA,CAMERA",
+          "names",
+          "Depth of these only: serials, or wrist, ext1, ext2",
+          DF_MEMBER(full.cameras),
+          {},
+          [](const std::vector<std::string>& cameras) { return !cameras.empty(); }),
+      Row("require_depth",
+          Group::kFull,
+          "{none,any,all}",
+          "none, any or all",
+          "Which cameras must have depth, or the episode is quarantined; any lets one without a "
+          "stereo recording pass (any)",
+          DF_MEMBER(full.require_depth)),
+      Row("depth_every",
+          Group::kFull,
+          "K",
+          "a whole number more than 0",
+          "Depth of every K-th frame of a recording (1)",
+          DF_MEMBER(depth.every),
+          {},
+          Positive{}),
+      Row("workers_per_gpu",
+          Group::kFull,
+          "N",
+          "a whole number from 1 to 64",
+          "Worker processes for each GPU (3)",
+          DF_MEMBER(full.workers_per_gpu),
+          {},
+          Between{1, 64}),
+      Row("gpus",
+          Group::kFull,
+          "N",
+          "a whole number from 0 to 64",
+          "GPUs to use; 0: none (all there are)",
+          DF_MEMBER(full.gpus),
+          {},
+          Between{0, 64}),
+      Row("camera_jobs",
+          Group::kFull,
+          "N",
+          "a whole number from 1 to 16",
+          "Cameras of an episode that are done at a time (1)",
+          DF_MEMBER(full.camera_jobs),
+          {},
+          Between{1, 16}),
+      Row("staging_dir",
+          Group::kFull,
+          "DIR",
+          "a folder",
+          "Finished episodes move here before they go to their place",
+          DF_MEMBER(full.staging_dir)),
+      Row("batch_dir",
+          Group::kFull,
+          "DIR",
+          "a folder",
+          "Queue that finished episodes go to, in place of --out",
+          DF_MEMBER(full.batch_dir)),
+      Row("batch_metadata_dir",
+          Group::kFull,
+          "DIR",
+          "a folder",
+          "Queue that finished episodes go to without their depth",
+          DF_MEMBER(full.batch_metadata_dir)),
+      Row("max_staged_gb",
+          Group::kFull,
+          "GB",
+          "a number more than 0",
+          "Start no episode while unfinished ones and queues hold more (90 % of the free space)",
+          DF_MEMBER(full.max_staged_gb),
+          {},
+          Positive{}),
   };
   return options;
 }
@@ -692,6 +783,18 @@ std::string_view ToString(PoseTime pose_time) {
   return pose_time == PoseTime::kStep ? "step" : "capture";
 }
 
+std::string_view ToString(RequireDepth require) {
+  switch (require) {
+    case RequireDepth::kNone:
+      return "none";
+    case RequireDepth::kAny:
+      return "any";
+    case RequireDepth::kAll:
+      return "all";
+  }
+  return "unknown";
+}
+
 std::string_view ToString(Compat compat) { return compat == Compat::kNone ? "none" : "original"; }
 
 double TrackOptions::JointMaxRad() const {
@@ -710,6 +813,16 @@ std::optional<double> TrackOptions::FixedFps() const {
 std::filesystem::path MetadataOptions::RunDir() const {
   return run_dir.empty() ? std::filesystem::path(out) / ".droidflow"
                          : std::filesystem::path(run_dir);
+}
+
+int MetadataOptions::Workers() const {
+  if (workers) return *workers;
+  if (pipeline == Pipeline::kMetadata) return 16;
+  return std::max(1, static_cast<int>(std::thread::hardware_concurrency() / 4));
+}
+
+double MetadataOptions::EpisodeTimeoutS() const {
+  return episode_timeout_s.value_or(pipeline == Pipeline::kMetadata ? 300 : 3600);
 }
 
 Status SetOption(std::string_view key, const std::string& text, MetadataOptions& options) {
@@ -741,6 +854,8 @@ std::string FormatConfig(const MetadataOptions& options) {
   track.joint_max_rad = track.JointMaxRad();
   track.fps = track.FixedFps();
   if (track.contact_points.empty()) track.points = track.PointsPerFinger();
+  in_force.workers = options.Workers();
+  in_force.episode_timeout_s = options.EpisodeTimeoutS();
   in_force.run_dir = options.out.empty() ? options.run_dir : options.RunDir().string();
   std::string text;
   for (const Option& option : Options()) {
@@ -792,6 +907,29 @@ Result<std::string> FormatTrackConfig(const TrackOptions& options) {
   config["pose_time"] = ToString(options.pose_time);
   config["measure_rows"] = options.measure_rows;
   config["recording_order"] = FormatRecordingOrder(options.recording_order);
+  return config.dump();
+}
+
+Result<std::string> FormatRunConfig(const MetadataOptions& options) {
+  DF_ASSIGN_OR_RETURN(std::string track, FormatTrackConfig(options.track));
+  if (options.pipeline == Pipeline::kMetadata) return track;
+  nlohmann::ordered_json depth;
+  const DepthBackend& backend = options.depth.backend;
+  // The matchers but OpenCV's are one algorithm, to the bit.
+  const bool is_ours =
+      backend.kind == DepthBackend::Kind::kAuto ||
+      (backend.kind == DepthBackend::Kind::kMatcher && backend.matcher != MatcherBackend::kOpencv);
+  depth["method"] = is_ours ? "sgm" : ToString(backend);
+  depth["cameras"] = options.full.cameras;
+  for (const Option& option : Options()) {
+    const std::string& key = option.info.key;
+    const bool shapes_depth = option.info.group == Group::kDepth || key == "depth_every";
+    if (!shapes_depth || key == "depth_backend" || key == "depth_jobs") continue;
+    const std::string value = option.get(options);
+    depth[key] = value.empty() ? nlohmann::ordered_json(nullptr) : nlohmann::ordered_json(value);
+  }
+  nlohmann::ordered_json config = nlohmann::ordered_json::parse(track);
+  config["depth"] = std::move(depth);
   return config.dump();
 }
 

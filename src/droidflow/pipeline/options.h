@@ -56,6 +56,33 @@ struct TrackOptions {
   [[nodiscard]] std::optional<double> FixedFps() const;
 };
 
+/// What a run makes of every episode.
+enum class Pipeline {
+  kMetadata,  ///< tracks, poses, intrinsics, quality
+  kFull,      ///< … and depth
+};
+
+/// When an episode counts as finished without depth.
+enum class RequireDepth {
+  kNone,  ///< always
+  kAny,   ///< when it has no stereo recording; else one camera must have depth
+  kAll,   ///< never: every camera must have depth
+};
+[[nodiscard]] std::string_view ToString(RequireDepth require);
+
+/// What a run with depth needs besides DepthOptions.
+struct FullOptions {
+  std::vector<std::string> cameras;  ///< serials or roles that get depth; empty: all
+  int camera_jobs = 1;               ///< cameras of an episode at a time
+  RequireDepth require_depth = RequireDepth::kAny;
+  int workers_per_gpu = 3;
+  std::optional<int> gpus;              ///< default: all there are
+  std::optional<double> max_staged_gb;  ///< default: 90 % of the free space at the start
+  std::string staging_dir;              ///< empty: finished episodes go straight to their place
+  std::string batch_dir;                ///< queue of whole episodes, in place of `out`; empty: none
+  std::string batch_metadata_dir;       ///< queue of episodes without depth; empty: none
+};
+
 /// Where raw data and calibration come from. Empty: not given.
 struct InputOptions {
   std::string droid_root;
@@ -84,18 +111,23 @@ struct MetadataOptions {
   InputOptions input;
   SelectionOptions selection;
   DepthOptions depth;
+  FullOptions full;
+  Pipeline pipeline = Pipeline::kMetadata;  ///< the command's, not the user's
   std::string out;
-  std::string run_dir;      ///< empty: {out}/.droidflow
-  std::string scratch_dir;  ///< empty: {run_dir}/incoming
-  int workers = 16;
+  std::string run_dir;         ///< empty: {out}/.droidflow
+  std::string scratch_dir;     ///< empty: {run_dir}/incoming
+  std::optional<int> workers;  ///< default 16; kFull: a quarter of the cores, or by GPUs
   int decode_threads = 1;
-  double episode_timeout_s = 300;
+  std::optional<double> episode_timeout_s;  ///< default 300; kFull: 3600
   bool deep_check =
       false;  ///< on resume read finished files back instead of trusting size and time
   bool retry_quarantined = false;  ///< on resume try quarantined episodes again
   bool recompute = false;          ///< do finished episodes again too
 
   [[nodiscard]] std::filesystem::path RunDir() const;
+  /// On processors.
+  [[nodiscard]] int Workers() const;
+  [[nodiscard]] double EpisodeTimeoutS() const;
 };
 
 /// Reads a YAML file over `options`. Keys are the long flags with '_' for '-', and the original's:
@@ -119,7 +151,7 @@ struct MetadataOptions {
 
 /// One row of the table of options, for `--help` and for the command line to walk over.
 struct OptionInfo {
-  enum class Group { kInput, kTrack, kDepth, kSelection, kRun };
+  enum class Group { kInput, kTrack, kDepth, kSelection, kRun, kFull };
   std::string key;  ///< with '_'
   Group group;
   std::string value_name;  ///< "DIR", "N", "{step,capture}"; empty: a switch
@@ -135,5 +167,9 @@ struct OptionInfo {
 /// Every parameter that shaped the numbers, as compact JSON with resolved defaults: `config` of
 /// quality.json. Contact points and meshes stand by name and CRC-32, not by path.
 [[nodiscard]] Result<std::string> FormatTrackConfig(const TrackOptions& options);
+
+/// The same of a run: with what shapes depth, as `depth`, where the pipeline makes it. Backends
+/// that give the same depth stand by one name.
+[[nodiscard]] Result<std::string> FormatRunConfig(const MetadataOptions& options);
 
 }  // namespace droidflow

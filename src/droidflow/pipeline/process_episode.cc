@@ -11,6 +11,7 @@
 #include "droidflow/tracks/camera_poses.h"
 #include "droidflow/tracks/contact_pad.h"
 
+#include <algorithm>
 #include <chrono>
 
 namespace droidflow {
@@ -91,17 +92,24 @@ Result<ZedCalibrations> LoadConfFiles(const std::string& conf_dir) {
   return calibrations;
 }
 
+/// What every step is given.
+struct StepInput {
+  const EpisodeContext& context;
+  const fs::path& directory;    ///< where products go
+  const MakeDepth& make_depth;  ///< may be empty
+};
+
 // Steps -------------------------------------------------------------------------------------------
 
-Status ReadMetadataStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
-  const fs::path dir = fs::path(context.options.input.droid_root) / episode.ref.relative_path;
+Status ReadMetadataStep(const StepInput& in, EpisodeData& episode) {
+  const fs::path dir = fs::path(in.context.options.input.droid_root) / episode.ref.relative_path;
   DF_ASSIGN_OR_RETURN(episode.metadata, ReadMetadata(dir));
   episode.ref.uuid = episode.metadata.uuid;
   return {};
 }
 
-Status ReadTrajectoryStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
-  const fs::path dir = fs::path(context.options.input.droid_root) / episode.ref.relative_path;
+Status ReadTrajectoryStep(const StepInput& in, EpisodeData& episode) {
+  const fs::path dir = fs::path(in.context.options.input.droid_root) / episode.ref.relative_path;
   DF_ASSIGN_OR_RETURN(episode.trajectory, ReadTrajectory(dir / "trajectory.h5"));
   const auto frames = static_cast<std::int64_t>(episode.trajectory.size());
   if (const auto length = episode.metadata.trajectory_length; length && *length != frames) {
@@ -131,19 +139,19 @@ Result<std::optional<RowAlignment>> RowsOf(const EpisodeContext& context,
   return pairs.rows();
 }
 
-Status CollectCamerasStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
-  const InputOptions& input = context.options.input;
+Status CollectCamerasStep(const StepInput& in, EpisodeData& episode) {
+  const InputOptions& input = in.context.options.input;
   const CameraInputs inputs{.metadata = episode.metadata,
                             .trajectory = episode.trajectory,
-                            .annotations = context.annotations,
+                            .annotations = in.context.annotations,
                             .episode_dir = fs::path(input.droid_root) / episode.ref.relative_path,
-                            .conf = context.conf,
-                            .recording_order = context.options.track.recording_order};
+                            .conf = in.context.conf,
+                            .recording_order = in.context.options.track.recording_order};
   DF_ASSIGN_OR_RETURN(episode.cameras, CollectCameras(inputs, episode.warnings));
-  DF_ASSIGN_OR_RETURN(const auto calibration, context.annotations.Calibration(episode.ref.uuid));
+  DF_ASSIGN_OR_RETURN(const auto calibration, in.context.annotations.Calibration(episode.ref.uuid));
   if (calibration) episode.calibration_json = calibration->raw_json;
   // Only now: recordings and the metadata's length speak of the whole episode.
-  if (const auto max_frames = context.options.track.max_frames) {
+  if (const auto max_frames = in.context.options.track.max_frames) {
     TruncateTrajectory(episode.trajectory, static_cast<std::size_t>(*max_frames));
     for (EpisodeCamera& camera : episode.cameras) {
       const std::size_t steps = episode.trajectory.size();
@@ -157,12 +165,12 @@ Status CollectCamerasStep(const EpisodeContext& context, EpisodeData& episode, c
 }
 
 /// Decodes the first frames of every stereo recording. What cannot be decoded is a warning.
-Status MeasureRowsStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
-  if (!context.options.track.measure_rows) return {};
+Status MeasureRowsStep(const StepInput& in, EpisodeData& episode) {
+  if (!in.context.options.track.measure_rows) return {};
   for (EpisodeCamera& camera : episode.cameras) {
     const auto& chosen = camera.recording.chosen;
     if (!chosen || !chosen->summary.info.stereo) continue;
-    const Result<std::optional<RowAlignment>> rows = RowsOf(context, camera, *chosen);
+    const Result<std::optional<RowAlignment>> rows = RowsOf(in.context, camera, *chosen);
     if (rows) {
       camera.rows = *rows;
       continue;
@@ -209,8 +217,8 @@ CameraView ViewOf(const EpisodeCamera& camera,
   return view;
 }
 
-Status ComputeTracksStep(const EpisodeContext& context, EpisodeData& episode, const fs::path&) {
-  const TrackOptions& options = context.options.track;
+Status ComputeTracksStep(const StepInput& in, EpisodeData& episode) {
+  const TrackOptions& options = in.context.options.track;
   const GripperModel gripper{
       .joint_max_rad = options.JointMaxRad(),
       .mount_xyz_m = Vector3(options.mount_xyz_m.data()),
@@ -221,7 +229,7 @@ Status ComputeTracksStep(const EpisodeContext& context, EpisodeData& episode, co
   for (const PoseVector& pose : episode.trajectory.cartesian_position) {
     T_base_ee.push_back(TransformFromPoseVector(pose));
   }
-  episode.pad_points_m = context.pad_points_m;
+  episode.pad_points_m = in.context.pad_points_m;
   episode.track.emplace(
       T_base_ee, episode.trajectory.gripper_position, gripper, episode.pad_points_m);
   DF_ASSIGN_OR_RETURN(episode.plan,
@@ -240,36 +248,61 @@ Status ComputeTracksStep(const EpisodeContext& context, EpisodeData& episode, co
     episode.fps = MeasureControlRate(episode.trajectory.step_start_ms).value_or(kDefaultFps);
   }
   for (const EpisodeCamera& camera : episode.cameras) {
-    episode.views.push_back(ViewOf(camera, episode, context, gripper, T_base_ee, episode.warnings));
+    episode.views.push_back(
+        ViewOf(camera, episode, in.context, gripper, T_base_ee, episode.warnings));
   }
   return {};
 }
 
-Status WriteTracksStep(const EpisodeContext& context, EpisodeData& episode, const fs::path& dir) {
-  return WriteTracksNpz(episode, context.options.track, dir / kTracksFile);
+Status WriteTracksStep(const StepInput& in, EpisodeData& episode) {
+  return WriteTracksNpz(episode, in.context.options.track, in.directory / kTracksFile);
 }
 
-Status WriteExtrinsicsStep(const EpisodeContext&, EpisodeData& episode, const fs::path& dir) {
-  return WriteExtrinsicsNpz(episode, dir / kExtrinsicsFile);
+Status WriteExtrinsicsStep(const StepInput& in, EpisodeData& episode) {
+  return WriteExtrinsicsNpz(episode, in.directory / kExtrinsicsFile);
 }
 
-Status WriteVideoStep(const EpisodeContext&, EpisodeData& episode, const fs::path& dir) {
-  return WriteVideoJson(episode, dir);
+Status WriteVideoStep(const StepInput& in, EpisodeData& episode) {
+  return WriteVideoJson(episode, in.directory);
 }
 
-Status WriteIntrinsicsStep(const EpisodeContext&, EpisodeData& episode, const fs::path& dir) {
-  return WriteIntrinsicsJson(episode, dir);
+Status WriteIntrinsicsStep(const StepInput& in, EpisodeData& episode) {
+  return WriteIntrinsicsJson(episode, in.directory);
 }
 
-Status WriteQualityStep(const EpisodeContext& context, EpisodeData& episode, const fs::path& dir) {
-  return WriteQualityJson(episode, context.config_json, dir / kQualityFile);
+/// Milliseconds of a stage over all cameras.
+double SumOf(const std::vector<CameraDepth>& cameras, double DepthReport::*seconds) {
+  double sum_s = 0;
+  for (const CameraDepth& camera : cameras) sum_s += camera.report ? (*camera.report).*seconds : 0;
+  return 1000 * sum_s;
+}
+
+Status MakeDepthStep(const StepInput& in, EpisodeData& episode) {
+  if (!in.make_depth) return {};
+  DF_ASSIGN_OR_RETURN(episode.depth, in.make_depth(episode, in.directory));
+  episode.stages.push_back({"decode", SumOf(*episode.depth, &DepthReport::decode_s)});
+  episode.stages.push_back({"match", SumOf(*episode.depth, &DepthReport::match_s)});
+  episode.stages.push_back({"encode", SumOf(*episode.depth, &DepthReport::encode_s)});
+  episode.stages.push_back({"wait", SumOf(*episode.depth, &DepthReport::wait_s)});
+  for (const CameraDepth& camera : *episode.depth) {
+    if (camera.report) continue;
+    episode.warnings.push_back(
+        {status::kNoDepth, fmt::format("camera {}: no depth: {}", camera.serial, camera.reason)});
+  }
+  DF_ASSIGN_OR_RETURN(episode.depth_status,
+                      JudgeDepth(in.context.options.full.require_depth, *episode.depth));
+  return {};
+}
+
+Status WriteQualityStep(const StepInput& in, EpisodeData& episode) {
+  return WriteQualityJson(episode, in.context.config_json, in.directory / kQualityFile);
 }
 
 struct Step {
   const char* name;  ///< also the stage in timings and reports
   bool for_tracks;
   bool for_intrinsics;
-  Status (*run)(const EpisodeContext&, EpisodeData&, const fs::path& directory);
+  Status (*run)(const StepInput&, EpisodeData&);
 };
 
 /// In order: each needs what those before it filled in. A new product is a new row.
@@ -283,6 +316,7 @@ constexpr Step kSteps[] = {
     {"extrinsics", true, false, WriteExtrinsicsStep},
     {"video", true, false, WriteVideoStep},
     {"intrinsics", false, true, WriteIntrinsicsStep},
+    {"depth", true, false, MakeDepthStep},
     {"quality", true, false, WriteQualityStep},
 };
 
@@ -300,7 +334,7 @@ Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options) {
   DF_ASSIGN_OR_RETURN(Annotations annotations, OpenInputs(options.input));
   DF_ASSIGN_OR_RETURN(ZedCalibrations conf, LoadConfFiles(options.input.conf_dir));
   DF_ASSIGN_OR_RETURN(std::vector<Vector3> pad_points_m, LoadPadPoints(options.track));
-  DF_ASSIGN_OR_RETURN(std::string config_json, FormatTrackConfig(options.track));
+  DF_ASSIGN_OR_RETURN(std::string config_json, FormatRunConfig(options));
   return EpisodeContext{.options = options,
                         .annotations = std::move(annotations),
                         .conf = std::move(conf),
@@ -308,11 +342,35 @@ Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options) {
                         .config_json = std::move(config_json)};
 }
 
+Result<std::string> JudgeDepth(RequireDepth require, const std::vector<CameraDepth>& cameras) {
+  const auto count = [&](auto&& is_so) { return std::ranges::count_if(cameras, is_so); };
+  const auto with_depth =
+      count([](const CameraDepth& camera) { return camera.report.has_value(); });
+  const bool has_failed = count([](const CameraDepth& camera) { return camera.failed; }) > 0;
+  const char* const name = has_failed || with_depth > 0 ? status::kNoDepth : status::kNoStereo;
+  const bool is_enough = require == RequireDepth::kNone ||
+                         (require == RequireDepth::kAny && (with_depth > 0 || !has_failed)) ||
+                         (with_depth > 0 && with_depth == std::ssize(cameras));
+  if (is_enough) return with_depth > 0 ? "" : name;
+  std::string reasons;
+  for (const CameraDepth& camera : cameras) {
+    if (camera.report) continue;
+    reasons += fmt::format("; camera {}: {}", camera.serial, camera.reason);
+  }
+  return FailAs(name,
+                ErrorKind::kInvalidData,
+                "want depth of {} camera, have it of {} of {}{}",
+                require == RequireDepth::kAll ? "every" : "one",
+                with_depth,
+                cameras.size(),
+                reasons);
+}
+
 Result<EpisodeData> CollectEpisode(const EpisodeContext& context, const EpisodeRef& ref) {
   EpisodeData episode;
   episode.ref = ref;
   for (const auto step : {ReadMetadataStep, ReadTrajectoryStep, CollectCamerasStep}) {
-    DF_RETURN_IF_ERROR(step(context, episode, {}));
+    DF_RETURN_IF_ERROR(step({.context = context, .directory = {}, .make_depth = {}}, episode));
   }
   return episode;
 }
@@ -320,16 +378,18 @@ Result<EpisodeData> CollectEpisode(const EpisodeContext& context, const EpisodeR
 ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
                                 const EpisodeRef& ref,
                                 Products products,
-                                const fs::path& directory) {
+                                const fs::path& directory,
+                                const MakeDepth& make_depth) {
   using Clock = std::chrono::steady_clock;
   EpisodeData episode;
   episode.ref = ref;
   ProcessedEpisode processed;
+  const StepInput in{.context = context, .directory = directory, .make_depth = make_depth};
   for (const Step& step : kSteps) {
     if (products == Products::kTracks && !step.for_tracks) continue;
     if (products == Products::kIntrinsics && !step.for_intrinsics) continue;
     const Clock::time_point start = Clock::now();
-    processed.status = step.run(context, episode, directory);
+    processed.status = step.run(in, episode);
     const std::chrono::duration<double, std::milli> duration = Clock::now() - start;
     episode.stages.push_back({step.name, duration.count()});
     if (!processed.status) {
@@ -339,6 +399,7 @@ ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
   }
   processed.stages = std::move(episode.stages);
   processed.warnings = std::move(episode.warnings);
+  processed.depth_status = std::move(episode.depth_status);
   return processed;
 }
 

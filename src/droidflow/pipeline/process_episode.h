@@ -10,6 +10,7 @@
 #include "droidflow/pipeline/products.h"
 
 #include <filesystem>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -21,7 +22,7 @@ struct EpisodeContext {
   Annotations annotations;
   ZedCalibrations conf;
   std::vector<Vector3> pad_points_m;
-  std::string config_json;  ///< FormatTrackConfig's: also the fingerprint of results
+  std::string config_json;  ///< FormatRunConfig's: also the fingerprint of results
 };
 
 /// Checks the raw root and opens the annotations.
@@ -51,8 +52,21 @@ enum class Products {
   kIntrinsics,  ///< recordings/{serial}/intrinsics.json
 };
 
+/// Makes an episode's depth below a folder. @return one for each camera that is wanted.
+using MakeDepth = std::function<Result<std::vector<CameraDepth>>(
+    const EpisodeData& episode, const std::filesystem::path& directory)>;
+
+/// Whether an episode with this depth is finished, by what a run requires.
+///
+/// @return  a name for reports: "" with depth, "no_stereo" without any stereo recording, "no_depth"
+///          where none could be made of one; kInvalidData with such a name where it is to be
+///          quarantined.
+[[nodiscard]] Result<std::string> JudgeDepth(RequireDepth require,
+                                             const std::vector<CameraDepth>& cameras);
+
 struct ProcessedEpisode {
   Status status;
+  std::string depth_status;  ///< JudgeDepth's
   std::string failed_stage;  ///< empty when all went well
   std::vector<StageTime> stages;
   std::vector<Warning> warnings;
@@ -60,11 +74,13 @@ struct ProcessedEpisode {
 
 /// Writes the products of one episode into `directory`, which must be there and is nobody else's.
 ///
-/// Memory   below 256 MB for 2287 steps, 960 points and a path of 20 m.
+/// @param make_depth  of kAll; empty: no depth is wanted.
+/// Memory   without depth below 256 MB for 2287 steps, 960 points and a path of 20 m.
 /// Thread   one episode at a time in a process.
 [[nodiscard]] ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
                                               const EpisodeRef& ref,
                                               Products products,
-                                              const std::filesystem::path& directory);
+                                              const std::filesystem::path& directory,
+                                              const MakeDepth& make_depth = {});
 
 }  // namespace droidflow

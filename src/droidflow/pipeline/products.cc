@@ -181,6 +181,13 @@ Json DescribeRecording(const EpisodeCamera& camera) {
   return json;
 }
 
+Json DepthValidFraction(const EpisodeData& episode, const std::string& serial) {
+  if (!episode.depth) return nullptr;
+  const auto camera = std::ranges::find(*episode.depth, serial, &CameraDepth::serial);
+  if (camera == episode.depth->end() || !camera->report) return nullptr;
+  return camera->report->valid_fraction;
+}
+
 Json DescribeCamera(const EpisodeData& episode, std::size_t index) {
   const EpisodeCamera& camera = episode.cameras[index];
   Json metric = nullptr;
@@ -197,7 +204,23 @@ Json DescribeCamera(const EpisodeData& episode, std::size_t index) {
           {"rows", camera.rows ? Json::parse(FormatRowAlignment(*camera.rows)) : Json(nullptr)},
           {"in_image_fraction", OrNull(episode.views[index].in_image_fraction)},
           {"capture_delay_ms", CaptureDelayMs(camera, episode.trajectory)},
-          {"depth_valid_fraction", nullptr}};
+          {"depth_valid_fraction", DepthValidFraction(episode, camera.serial)}};
+}
+
+/// `depth` of quality.json: what became of each camera that depth was wanted of; null: of none.
+Json DescribeDepth(const EpisodeData& episode) {
+  if (!episode.depth) return nullptr;
+  Json json = Json::object();
+  for (const CameraDepth& camera : *episode.depth) {
+    Json& entry = json[camera.serial] = {{"reason", OrNull(camera.reason)}};
+    if (!camera.report) continue;
+    entry.update({{"backend", camera.report->backend},
+                  {"frames", camera.report->frames},
+                  {"missing_frames", camera.report->missing_frames},
+                  {"damaged_frames", camera.report->damaged_frames},
+                  {"warnings", camera.report->warnings}});
+  }
+  return json;
 }
 
 }  // namespace
@@ -441,6 +464,7 @@ Status WriteQualityJson(const EpisodeData& episode,
                      {"idle_fraction", IdleFraction(episode)},
                      {"current_task", episode.metadata.current_task},
                      {"warnings", warnings},
+                     {"depth", DescribeDepth(episode)},
                      {"timings_ms", timings}};
   return WriteFile(path, Dump(json, 2) + "\n");
 }

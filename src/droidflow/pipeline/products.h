@@ -7,6 +7,7 @@
 #include "droidflow/episode/episode.h"
 #include "droidflow/episode/trajectory.h"
 #include "droidflow/jobs/task.h"
+#include "droidflow/pipeline/depth_product.h"
 #include "droidflow/pipeline/episode_camera.h"
 #include "droidflow/pipeline/options.h"
 #include "droidflow/tracks/contact_track.h"
@@ -53,7 +54,9 @@ struct EpisodeData {
   std::vector<Vector3> pad_points_m;
   std::optional<ContactTrack> track;
   ResamplePlan plan;
-  std::string calibration_json;  ///< the annotation entry verbatim; empty: none
+  std::string calibration_json;                   ///< the annotation entry verbatim; empty: none
+  std::optional<std::vector<CameraDepth>> depth;  ///< empty: not wanted
+  std::string depth_status;                       ///< JudgeDepth's
   std::vector<Warning> warnings;
   std::vector<StageTime> stages;
 };
@@ -71,7 +74,7 @@ struct EpisodeData {
 /// which step.
 [[nodiscard]] Status WriteVideoJson(const EpisodeData& episode,
                                     const std::filesystem::path& directory);
-/// @param config_json  FormatTrackConfig's.
+/// @param config_json  FormatRunConfig's.
 [[nodiscard]] Status WriteQualityJson(const EpisodeData& episode,
                                       const std::string& config_json,
                                       const std::filesystem::path& path);

@@ -84,7 +84,8 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
                                         std::string_view serial,
                                         const RecordingOrder& order) {
   RecordingChoice choice;
-  const auto broken = [&](const Error& error) {
+  const auto broken = [&](RecordingKind kind, const Error& error) {
+    choice.has_broken_stereo |= kind != RecordingKind::kMonoMp4;
     choice.warnings.push_back(
         {status::kRecordingBroken, fmt::format("camera {}: {}", serial, error.message)});
   };
@@ -95,7 +96,7 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
     Result<Candidate> candidate = LookInto(file);
     if (!candidate) {
       if (MayPass(candidate.error())) return tl::unexpected(candidate.error());
-      broken(candidate.error());
+      broken(file.kind, candidate.error());
       continue;
     }
     candidates.push_back(*std::move(candidate));
@@ -113,11 +114,12 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
                             : SummarizeRecording(candidate.file->path, SvoFrames::kUnknown);
       if (!summary) {
         if (MayPass(summary.error())) return tl::unexpected(summary.error());
-        broken(summary.error());
+        broken(kind, summary.error());
         continue;
       }
       if (!summary->info.frame_count && kind != RecordingKind::kSvo) {
-        broken({ErrorKind::kInvalidData,
+        broken(kind,
+               {ErrorKind::kInvalidData,
                 fmt::format("its frames cannot be counted: {}", candidate.file->path.string())});
         continue;
       }

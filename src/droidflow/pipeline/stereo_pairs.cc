@@ -1,5 +1,6 @@
 #include "droidflow/pipeline/stereo_pairs.h"
 
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -8,8 +9,8 @@ namespace droidflow {
 namespace {
 
 /// Pairs that rows are measured on: every 15th of the first 150.
-constexpr std::int64_t kLastMeasured = 150;
 constexpr std::int64_t kMeasureEvery = 15;
+constexpr std::int64_t kLastMeasured = 150 - kMeasureEvery;
 
 Remapper MapOf(const RawEye& eye,
                const RectifiedRig& rig,
@@ -81,22 +82,27 @@ Status PairSource::MeasureRows() {
   const CornerMatchOptions options{.max_disparity_px = info().width_px / 5.0};
   std::vector<CornerMatch> matches;
   AlignedPair pair;
-  for (std::int64_t i = 0; i < kLastMeasured; ++i) {
-    DF_ASSIGN_OR_RETURN(const bool more, Next(pair));
+  for (std::int64_t i = 0; i <= kLastMeasured; ++i) {
+    const bool is_measured = i % kMeasureEvery == 0;
+    DF_ASSIGN_OR_RETURN(const bool more,
+                        Next(pair, is_measured ? 0 : std::numeric_limits<std::int64_t>::max()));
     if (!more) break;
-    if (i % kMeasureEvery != 0 || pair.damaged) continue;
+    if (!is_measured || pair.damaged) continue;
     const std::vector<CornerMatch> found = MatchCorners(pair.left, pair.right, options);
     matches.insert(matches.end(), found.begin(), found.end());
   }
-  rows_ = FitRowAlignment(matches, pair.left.width_px, pair.left.height_px);
+  rows_ = FitRowAlignment(matches, info().width_px, info().height_px);
   return source_->Seek(0);
 }
 
-Result<bool> PairSource::Next(AlignedPair& pair) {
+Result<bool> PairSource::Next(AlignedPair& pair, std::int64_t from) {
   StereoFrame frame;
   DF_ASSIGN_OR_RETURN(const bool more, source_->Next(frame));
   if (!more) return false;
-  pair = {frame.index, frame.time_ns, frame.left, frame.right, frame.damaged};
+  pair = {frame.index, frame.time_ns, {}, {}, frame.damaged};
+  if (frame.index < from) return true;
+  pair.left = frame.left;
+  pair.right = frame.right;
   if (left_map_) {
     left_map_->Apply(frame.left, left_);
     pair.left = left_.view();

@@ -73,8 +73,9 @@ class PairSource {
     return row_shifter_ ? MaskOf(row_shifter_) : MaskOf(right_map_);
   }
 
+  /// @param from  a pair of a frame before is read but not rectified: left and right are empty.
   /// @return false after the last pair; errors as FrameSource.
-  [[nodiscard]] Result<bool> Next(AlignedPair& pair);
+  [[nodiscard]] Result<bool> Next(AlignedPair& pair, std::int64_t from = 0);
   [[nodiscard]] std::vector<std::string> Warnings() const { return source_->Warnings(); }
 
  private:

@@ -1,10 +1,10 @@
 #include "droidflow/pipeline/verify.h"
 
-#include "droidflow/core/files.h"
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/geometry/pose.h"
 #include "droidflow/geometry/projection.h"
 #include "droidflow/pipeline/products.h"
+#include "droidflow/pipeline/verify_internal.h"
 
 #include <algorithm>
 #include <array>
@@ -15,12 +15,11 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <span>
 #include <thread>
 
-#include <fmt/format.h>
 #include <fmt/ranges.h>
-#include <nlohmann/json.hpp>
 
 namespace droidflow {
 namespace {
@@ -43,12 +42,14 @@ struct ExpectedArray {
   bool optional = false;
 };
 
-class EpisodeVerifier {
+class EpisodeVerifier : private EpisodeChecker {
  public:
-  explicit EpisodeVerifier(fs::path directory) : directory_(std::move(directory)) {}
+  EpisodeVerifier(fs::path directory, const VerifyOptions& options)
+      : EpisodeChecker(std::move(directory)), options_(options) {}
 
   VerifiedEpisode Run() {
     CheckQuality();
+    PointsAtStep wrist_points;
     if (const auto tracks = OpenArchive(kTracksFile)) {
       const auto extrinsics = OpenArchive(kExtrinsicsFile);
       CheckTracks(*tracks);
@@ -56,33 +57,24 @@ class EpisodeVerifier {
       for (const std::string& serial : cameras_) {
         CheckCamera(*tracks, extrinsics ? &*extrinsics : nullptr, serial);
       }
+      if (extrinsics) wrist_points = WristPoints(*tracks, *extrinsics);
     }
     for (const std::string& serial : recorded_) CheckVideo(serial);
-    return {directory_, std::move(problems_)};
+    std::optional<DepthComparison> wrist_depth;
+    for (const std::string& serial : CamerasThatMayHaveDepth()) {
+      const bool is_wrist = serial == wrist_;
+      CheckedDepth checked = CheckDepth(DepthOf(serial, is_wrist ? wrist_points : nullptr));
+      std::ranges::move(checked.problems, std::back_inserter(problems_));
+      if (is_wrist) wrist_depth = checked.comparison;
+    }
+    return {directory_, std::move(problems_), wrist_depth};
   }
 
  private:
-  template <typename... Args>
-  void Problem(fmt::format_string<Args...> format, Args&&... args) {
-    problems_.push_back(fmt::format(format, std::forward<Args>(args)...));
-  }
-
   std::optional<NpzReader> OpenArchive(const char* name) {
     Result<NpzReader> archive = NpzReader::Open(directory_ / name);
     if (archive) return *std::move(archive);
     Problem("{}: {}", name, archive.error().message);
-    return std::nullopt;
-  }
-
-  std::optional<Json> ReadJson(const fs::path& name) {
-    const Result<std::string> text = ReadFileText(directory_ / name);
-    if (!text) {
-      Problem("{}: {}", name.string(), text.error().message);
-      return std::nullopt;
-    }
-    Json json = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
-    if (json.is_object()) return json;
-    Problem("{}: not a JSON object", name.string());
     return std::nullopt;
   }
 
@@ -198,7 +190,11 @@ class EpisodeVerifier {
         if (recording.is_object() && recording.value("file", Json()).is_string()) {
           recorded_.push_back(serial);
         }
+        const Json valid_fraction = camera.value("depth_valid_fraction", Json());
+        if (!valid_fraction.is_null()) depth_fractions_[serial] = valid_fraction.get<double>();
       }
+      const Json wrist = quality->value("wrist_camera", Json());
+      if (!wrist.is_null()) wrist_ = wrist.get<std::string>();
       const Json config = quality->value("config", Json::object());
       min_depth_m_ = config.value("min_point_depth_m", 0.0);
       poses_at_steps_ = config.value("pose_time", "step") == "step";
@@ -409,6 +405,7 @@ class EpisodeVerifier {
       if (steps != lengths_['T']) {
         Problem("{}: step_to_frame: want {} entries, have {}", name, lengths_['T'], steps);
       }
+      video_steps_[serial] = step_to_frame;
       const Json& frames = video->at("frames");
       const std::int64_t end = frames.is_null() ? steps : frames.get<std::int64_t>();
       for (const std::int64_t frame : step_to_frame) {
@@ -421,12 +418,77 @@ class EpisodeVerifier {
     }
   }
 
-  fs::path directory_;
-  std::vector<std::string> problems_;
+  /// The wrist camera's track points; empty where the arrays are not what they should be, which was
+  /// said before. With poses of the capture, z is off by what the gripper moved until the step.
+  PointsAtStep WristPoints(const NpzReader& tracks, const NpzReader& extrinsics) {
+    const auto uv = tracks.Read("tracks_2d_" + wrist_);
+    const auto xyz = tracks.Read("tracks_3d");
+    const auto poses = extrinsics.Read("wrist_extrinsics");
+    if (!uv || !xyz || !poses) return {};
+    const auto is = [](const NpyArray& array, DType type, const NpyShape& shape) {
+      return array.CheckIs(type) && array.shape == shape;
+    };
+    const std::int64_t steps = lengths_['T'];
+    const std::int64_t points = lengths_['N'];
+    if (!is(*uv, DType::kF4, {steps, points, 2}) || !is(*xyz, DType::kF4, {steps, points, 3}) ||
+        !is(*poses, DType::kF8, {steps, 4, 4})) {
+      return {};
+    }
+    return [uv = *uv, xyz = *xyz, poses = *poses, points](std::int64_t step) {
+      const auto pixels = *uv.As<float>();
+      const auto points_m = *xyz.As<float>();
+      const auto first = static_cast<std::size_t>(step * points);
+      const Transform T_cam_base =
+          TransformFrom(poses.As<double>()->subspan(16 * static_cast<std::size_t>(step), 16))
+              .inverse();
+      std::vector<SeenPoint> seen(static_cast<std::size_t>(points));
+      for (std::size_t i = 0; i < seen.size(); ++i) {
+        const auto p_m = points_m.subspan(3 * (first + i), 3);
+        seen[i] = {.u_px = pixels[2 * (first + i)],
+                   .v_px = pixels[2 * (first + i) + 1],
+                   .z_m = (T_cam_base * Vector3(p_m[0], p_m[1], p_m[2])).z()};
+      }
+      return seen;
+    };
+  }
+
+  /// Those with a folder, and those that have depth by quality.json.
+  std::set<std::string> CamerasThatMayHaveDepth() const {
+    std::set<std::string> serials;
+    for (const auto& [serial, fraction] : depth_fractions_) serials.insert(serial);
+    std::error_code error;
+    for (auto entry = fs::directory_iterator(directory_ / "recordings", error);
+         !error && entry != fs::directory_iterator();
+         entry.increment(error)) {
+      serials.insert(entry->path().filename().string());
+    }
+    return serials;
+  }
+
+  DepthToCheck DepthOf(const std::string& serial, PointsAtStep points_at) {
+    DepthToCheck depth{.directory = directory_,
+                       .serial = serial,
+                       .steps = lengths_['T'],
+                       .every_frame = options_.every_depth_frame,
+                       .decode_threads = options_.decode_threads,
+                       .points_at = std::move(points_at)};
+    if (const auto found = depth_fractions_.find(serial); found != depth_fractions_.end()) {
+      depth.valid_fraction = found->second;
+    }
+    if (const auto found = video_steps_.find(serial); found != video_steps_.end()) {
+      depth.step_to_frame = found->second;
+    }
+    return depth;
+  }
+
+  VerifyOptions options_;
   std::vector<std::shared_ptr<const void>> owners_;  ///< of what Values() has given spans of
   Lengths lengths_;
   std::vector<std::string> cameras_;
   std::vector<std::string> recorded_;  ///< cameras whose recording was found
+  std::string wrist_;
+  std::map<std::string, double> depth_fractions_;                 ///< of pixels, by quality.json
+  std::map<std::string, std::vector<std::int64_t>> video_steps_;  ///< frame of each step
   double min_depth_m_ = 0;
   bool poses_at_steps_ = true;
 };
@@ -437,20 +499,24 @@ bool IsProduct(const fs::path& name) {
 
 }  // namespace
 
-VerifiedEpisode VerifyEpisode(const fs::path& directory) {
-  return EpisodeVerifier(directory).Run();
+VerifiedEpisode VerifyEpisode(const fs::path& directory, const VerifyOptions& options) {
+  return EpisodeVerifier(directory, options).Run();
 }
 
 void VerifyEpisodes(const std::vector<fs::path>& directories,
+                    bool every_depth_frame,
                     int threads,
                     const std::function<void(const VerifiedEpisode&)>& on_verified) {
+  const int episodes = static_cast<int>(std::clamp<std::size_t>(directories.size(), 1, 1000));
+  const VerifyOptions options{.every_depth_frame = every_depth_frame,
+                              .decode_threads = std::clamp(threads / episodes, 1, 4)};
   std::atomic<std::size_t> next{0};
   std::mutex mutex;
   std::map<std::size_t, VerifiedEpisode> waiting;  // for those before them
   std::size_t next_shown = 0;
   const auto work = [&] {
     for (std::size_t i = next++; i < directories.size(); i = next++) {
-      VerifiedEpisode verified = VerifyEpisode(directories[i]);
+      VerifiedEpisode verified = VerifyEpisode(directories[i], options);
       const std::lock_guard lock(mutex);
       waiting.emplace(i, std::move(verified));
       for (auto first = waiting.find(next_shown); first != waiting.end();

@@ -1,13 +1,18 @@
-#include "droidflow/pipeline/metadata_run.h"
+#include "droidflow/pipeline/episode_run.h"
 
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/episode/status.h"
-#include "droidflow/formats/checksum.h"
 #include "droidflow/jobs/progress.h"
 #include "droidflow/jobs/reports.h"
 #include "droidflow/jobs/run_lock.h"
 #include "droidflow/jobs/worker_pool.h"
+#include "droidflow/pipeline/delivery.h"
+#include "droidflow/pipeline/disk_budget.h"
+#include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/gpus.h"
+#include "droidflow/pipeline/run_board.h"
+#include "droidflow/pipeline/run_resources.h"
 #include "droidflow/pipeline/verify.h"
 
 #include <algorithm>
@@ -15,7 +20,6 @@
 #include <future>
 #include <iostream>
 #include <optional>
-#include <sys/stat.h>
 #include <thread>
 #include <tuple>
 #include <unistd.h>
@@ -31,110 +35,121 @@ namespace fs = std::filesystem;
 
 constexpr const char kNoun[] = "episode";
 
-/// The run's folders.
-struct RunPaths {
-  fs::path out;
-  fs::path run_dir;
-  fs::path incoming;  ///< on the file system of `out`, so that a rename puts an episode in place
-  fs::path scratch;   ///< where workers write; `incoming` unless the user named a disk
-};
-
-bool OnOneFileSystem(const fs::path& a, const fs::path& b) {
-  struct stat stat_a = {};
-  struct stat stat_b = {};
-  return stat(a.c_str(), &stat_a) == 0 && stat(b.c_str(), &stat_b) == 0 &&
-         stat_a.st_dev == stat_b.st_dev;
-}
-
-/// Makes the run's folders, and empties those of unfinished work. The run directory must be held.
-Result<RunPaths> PreparePaths(const MetadataOptions& options) {
-  RunPaths paths{.out = options.out, .run_dir = options.RunDir(), .incoming = {}, .scratch = {}};
-  DF_RETURN_IF_ERROR(MakeDirectories(paths.out));
-  // A run directory elsewhere cannot hand episodes over by renaming them.
-  paths.incoming =
-      (OnOneFileSystem(paths.run_dir, paths.out) ? paths.run_dir : paths.out / ".droidflow") /
-      "incoming";
-  paths.scratch = paths.incoming;
-  if (!options.scratch_dir.empty()) {
-    // Other runs may share the disk: a folder of this run's own, found again after a crash.
-    const std::string run = fs::absolute(paths.run_dir).lexically_normal().string();
-    paths.scratch = fs::path(options.scratch_dir) /
-                    fmt::format("droidflow-{:08x}", Crc32(std::as_bytes(std::span(run))));
-  }
-  for (const fs::path& path : {paths.incoming, paths.scratch}) {
-    DF_RETURN_IF_ERROR(RemoveTree(path));
-    DF_RETURN_IF_ERROR(MakeDirectories(path));
-  }
-  return paths;
-}
-
 std::string KeyOf(const EpisodeRef& ref) { return ref.uuid.empty() ? ref.relative_path : ref.uuid; }
 
 Task TaskOf(const EpisodeRef& ref) { return {.key = KeyOf(ref), .payload = ref.relative_path}; }
 
-/// Moves a finished episode from the worker's folder to its place.
-Status Deliver(const RunPaths& paths, const fs::path& scratch, const EpisodeRef& ref) {
-  fs::path ready = scratch;
-  if (!OnOneFileSystem(scratch, paths.incoming)) {
-    ready = paths.incoming / scratch.filename();
-    DF_RETURN_IF_ERROR(RemoveTree(ready));
-    DF_RETURN_IF_ERROR(CopyTree(scratch, ready));
-    DF_RETURN_IF_ERROR(RemoveTree(scratch));
-  }
-  DF_RETURN_IF_ERROR(SyncTree(ready));
-  return PlaceDirectory(ready, paths.out / ref.relative_path);
-}
+/// One process of a run.
+class EpisodeWorker {
+ public:
+  EpisodeWorker(const EpisodeContext& context,
+                const RunResources& resources,
+                const Delivery& delivery,
+                RunBoard& board)
+      : context_(context), resources_(resources), delivery_(delivery), board_(board) {}
 
-/// Lists what was delivered, for the run store.
-Result<TaskResult> DescribeResult(const RunPaths& paths, const EpisodeRef& ref) {
-  TaskResult result;
-  result.directory = ref.relative_path;
-  DF_ASSIGN_OR_RETURN(result.files, ListFiles(paths.out / ref.relative_path));
-  for (const FileStamp& file : result.files) result.output_bytes += file.size_bytes;
-  return result;
-}
-
-/// One attempt at one episode, in a worker.
-TaskResult DoEpisode(const EpisodeContext& context,
-                     const RunPaths& paths,
-                     const Task& task,
-                     const WorkerContext& worker) {
-  using Clock = std::chrono::steady_clock;
-  const fs::path scratch = paths.scratch / fmt::format("worker-{}", worker.worker);
-  std::vector<StageTime> stages;
-  std::string failed_stage;
-  const auto attempt = [&]() -> Result<TaskResult> {
-    DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(task.payload));
-    DF_RETURN_IF_ERROR(RemoveTree(scratch));
-    DF_RETURN_IF_ERROR(MakeDirectories(scratch));
-    ProcessedEpisode processed = ProcessEpisode(context, ref, Products::kAll, scratch);
-    stages = std::move(processed.stages);
-    failed_stage = std::move(processed.failed_stage);
-    DF_RETURN_IF_ERROR(processed.status);
-    failed_stage = "deliver";
-    const Clock::time_point start = Clock::now();
-    DF_RETURN_IF_ERROR(Deliver(paths, scratch, ref));
-    DF_ASSIGN_OR_RETURN(TaskResult result, DescribeResult(paths, ref));
-    const std::chrono::duration<double, std::milli> duration = Clock::now() - start;
-    stages.push_back({failed_stage, duration.count()});
-    failed_stage.clear();
-    return result;
-  };
-  Result<TaskResult> attempted = attempt();
-  TaskResult result;
-  if (attempted) {
-    result = *std::move(attempted);
-  } else {
-    result = FailedTask(std::move(attempted).error());
-    // What is left would take space that may be what was missing. The next attempt clears it too.
-    if (const Status removed = RemoveTree(scratch); !removed) {
-      result.error->message += fmt::format(" (and {})", removed.error().message);
+  /// Once in each process.
+  Status SetUp(const WorkerContext& worker) {
+    if (context_.options.pipeline != Pipeline::kFull) return {};
+    gpu_ = GpuOfWorker(worker.worker, std::ssize(resources_.gpus), board_);
+    DepthOptions options = resources_.depth;
+    if (gpu_) {
+      SeeOnlyGpu(resources_.gpus[static_cast<std::size_t>(*gpu_)]);
+    } else if (resources_.UsesGpus()) {
+      options = OnProcessors(options);
     }
+    depth_.emplace(std::move(options), context_.options.full.camera_jobs, &board_.depth);
+    return {};
   }
-  result.stages = std::move(stages);
-  result.failed_stage = std::move(failed_stage);
-  return result;
-}
+
+  /// One attempt at one episode.
+  TaskResult Do(const Task& task, const WorkerContext& worker) {
+    const fs::path scratch = delivery_.ScratchOf(worker.worker);
+    TaskResult result;
+    std::vector<StageTime> stages;
+    std::string failed_stage;
+    std::string depth_status;
+    const auto attempt = [&]() -> Result<TaskResult> {
+      DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(task.payload));
+      DF_RETURN_IF_ERROR(RemoveTree(scratch));
+      DF_RETURN_IF_ERROR(MakeDirectories(scratch));
+      ProcessedEpisode processed =
+          ProcessEpisode(context_, ref, Products::kAll, scratch, DepthMaker());
+      stages = std::move(processed.stages);
+      failed_stage = std::move(processed.failed_stage);
+      depth_status = std::move(processed.depth_status);
+      DF_RETURN_IF_ERROR(processed.status);
+      failed_stage = "deliver";
+      const Clock::time_point start = Clock::now();
+      DF_ASSIGN_OR_RETURN(TaskResult delivered, delivery_.Deliver(worker.worker, ref));
+      const std::chrono::duration<double, std::milli> duration = Clock::now() - start;
+      stages.push_back({failed_stage, duration.count()});
+      failed_stage.clear();
+      return delivered;
+    };
+    Result<TaskResult> attempted = attempt();
+    if (attempted) {
+      result = *std::move(attempted);
+      result.status = std::move(depth_status);
+    } else {
+      result = FailedTask(std::move(attempted).error());
+      // What is left would take space that may be what was missing. The next attempt clears it too.
+      if (const Status removed = RemoveTree(scratch); !removed) {
+        result.error->message += fmt::format(" (and {})", removed.error().message);
+      }
+    }
+    result.stages = std::move(stages);
+    result.failed_stage = std::move(failed_stage);
+    // A new process may have another GPU.
+    result.leave = gpu_ && board_.IsOut(*gpu_);
+    return result;
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+
+  static DepthOptions OnProcessors(DepthOptions options) {
+    options.backend = {.kind = DepthBackend::Kind::kMatcher, .matcher = MatcherBackend::kCpu};
+    return options;
+  }
+
+  MakeDepth DepthMaker() {
+    if (!depth_) return {};
+    return [this](const EpisodeData& episode, const fs::path& directory) {
+      return WriteDepth(episode, directory);
+    };
+  }
+
+  /// An episode that its GPU fails at is done again, once, by the processor: to the same bits.
+  Result<std::vector<CameraDepth>> WriteDepth(const EpisodeData& episode,
+                                              const fs::path& directory) {
+    const std::vector<std::string>& cameras = context_.options.full.cameras;
+    Result<std::vector<CameraDepth>> depth = depth_->Write(context_, episode, cameras, directory);
+    if (depth && gpu_) board_.CountSuccess(*gpu_);
+    if (depth || !gpu_ || !IsOfTheGpu(depth.error())) return depth;
+    const bool is_out = board_.CountFailure(*gpu_);
+    fmt::print(
+        "{}: on GPU {}: {}; again without it{}\n",
+        episode.ref.relative_path,
+        resources_.gpus[static_cast<std::size_t>(*gpu_)],
+        depth.error().message,
+        is_out ? fmt::format(" ({} in a row: it is left out from now on)", kMostGpuFailures) : "");
+    DepthWorker processors(
+        OnProcessors(depth_->options()), context_.options.full.camera_jobs, &board_.depth);
+    return processors.Write(context_, episode, cameras, directory);
+  }
+
+  static bool IsOfTheGpu(const Error& error) {
+    return error.status == kGpuMemory || error.status == kGpuFailed;
+  }
+
+  const EpisodeContext& context_;
+  const RunResources& resources_;
+  const Delivery& delivery_;
+  RunBoard& board_;
+  std::optional<int> gpu_;  ///< of resources_.gpus
+  std::optional<DepthWorker> depth_;
+};
 
 /// Which of the selected episodes are still to be done, given what earlier runs recorded.
 struct Decision {
@@ -146,9 +161,11 @@ struct Decision {
 };
 
 bool IsWhole(const TaskRecord& record, bool files_unchanged, const MetadataOptions& options) {
+  if (HasLeftTheQueue(record.directory)) return true;
   if (!files_unchanged) return false;
   return !options.deep_check ||
-         VerifyEpisode(fs::path(options.out) / record.directory).problems.empty();
+         VerifyEpisode(fs::path(options.out) / record.directory, {.every_depth_frame = false})
+             .problems.empty();
 }
 
 Decision Decide(const EpisodeContext& context,
@@ -250,8 +267,9 @@ Status RecordUndoable(RunStore& store, const EpisodeList& list, const std::strin
 /// Says on stderr how the run goes.
 class RunReporter {
  public:
-  RunReporter(const RunDisplay& display, const ProgressCounts& at_start)
+  RunReporter(const RunDisplay& display, Pipeline pipeline, const ProgressCounts& at_start)
       : verbose_(display.verbose),
+        describes_depth_(pipeline == Pipeline::kFull),
         counts_(at_start),
         progress_(std::cerr, Options(display), at_start) {}
 
@@ -278,10 +296,42 @@ class RunReporter {
   void Output(const WorkerContext& worker, std::string_view line) {
     Say(fmt::format("worker {}: {}", worker.worker, line));
   }
-  void Tick() { progress_.Update(counts_); }
+  /// How the processes of a run with depth are getting on.
+  void Tick(const RunBoard& board, const DiskBudget& budget) {
+    if (describes_depth_) counts_.more = DescribeDepth(board.depth, budget);
+    progress_.Update(counts_);
+  }
+  /// Says when the disk budget stops the run, and when it lets it go on.
+  void TellRoom(bool has_room, const DiskBudget& budget) {
+    if (has_room == had_room_) return;
+    had_room_ = has_room;
+    Say(has_room ? "there is room again: going on"
+                 : fmt::format("{} wait on disk, {} are allowed: no episode is started until there "
+                               "is room again",
+                               FormatBytes(budget.use().bytes),
+                               FormatBytes(budget.limit_bytes())));
+  }
+  void Note(const std::string& line) { Say(line); }
   void End() { progress_.Finish(counts_); }
 
  private:
+  std::string DescribeDepth(const DepthCounters& counters, const DiskBudget& budget) const {
+    const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - started_;
+    const auto decode = static_cast<double>(counters.decode_ns);
+    const auto match = static_cast<double>(counters.match_ns);
+    const auto encode = static_cast<double>(counters.encode_ns);
+    const double percent = 100 / std::max(decode + match + encode, 1.0);
+    std::string text =
+        fmt::format("{:.1f} frames/s (decode {:.0f} %, match {:.0f} %, encode {:.0f} %)",
+                    static_cast<double>(counters.frames) / elapsed.count(),
+                    decode * percent,
+                    match * percent,
+                    encode * percent);
+    return text + fmt::format(", {} queued, {} of {} on disk",
+                              budget.use().episodes,
+                              FormatBytes(budget.use().bytes),
+                              FormatBytes(budget.limit_bytes()));
+  }
   static ProgressOptions Options(const RunDisplay& display) {
     ProgressOptions options = ProgressOptionsFor(STDERR_FILENO);
     if (display.quiet) options.style = ProgressOptions::Style::kQuiet;
@@ -293,6 +343,9 @@ class RunReporter {
   }
 
   bool verbose_;
+  bool describes_depth_;
+  bool had_room_ = true;
+  std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   ProgressCounts counts_;
   Progress progress_;
 };
@@ -326,7 +379,7 @@ RunSummary SummarizeRecords(std::span<const TaskRecord> records) {
   return summary;
 }
 
-Result<RunPlan> PlanMetadataRun(const EpisodeContext& context) {
+Result<RunPlan> PlanRun(const EpisodeContext& context) {
   RunPlan plan;
   std::vector<TaskRecord> records;
   if (Result<RunStore> store = RunStore::OpenReadOnly(context.options.RunDir())) {
@@ -343,9 +396,16 @@ Result<RunPlan> PlanMetadataRun(const EpisodeContext& context) {
   return plan;
 }
 
-Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& display) {
+/// --max-staged-gb; nothing: the default.
+std::optional<std::uint64_t> MaxStagedBytes(const MetadataOptions& options) {
+  if (!options.full.max_staged_gb) return std::nullopt;
+  return static_cast<std::uint64_t>(*options.full.max_staged_gb * 1e9);
+}
+
+Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& display) {
   const auto start = std::chrono::steady_clock::now();
   const MetadataOptions& options = context.options;
+  DF_ASSIGN_OR_RETURN(const RunResources resources, FindRunResources(options));
   EpisodeList list;
   std::vector<TaskRecord> known;
   // A selection without episodes must not leave a new run directory behind.
@@ -355,7 +415,10 @@ Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& 
   }
   DF_ASSIGN_OR_RETURN(const RunLock lock, RunLock::Acquire(options.RunDir()));
   DF_ASSIGN_OR_RETURN(RunStore store, RunStore::Open(options.RunDir()));
-  DF_ASSIGN_OR_RETURN(const RunPaths paths, PreparePaths(options));
+  DF_ASSIGN_OR_RETURN(const Delivery delivery, Delivery::Prepare(options));
+  DF_ASSIGN_OR_RETURN(const SharedRunBoard board, MakeSharedRunBoard());
+  DF_ASSIGN_OR_RETURN(DiskBudget budget,
+                      DiskBudget::Make(delivery.StagedFolders(), MaxStagedBytes(options)));
   DF_RETURN_IF_ERROR(store.ResetRunning());
   if (!is_new) {
     DF_ASSIGN_OR_RETURN(std::tie(list, known), ListAndLoad(context, store));
@@ -372,9 +435,11 @@ Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& 
   std::size_t done = 0;
   std::size_t quarantined = list.not_found.size();
   RunReporter reporter(display,
+                       options.pipeline,
                        {.total = static_cast<std::int64_t>(list.episodes.size()),
                         .ok = static_cast<std::int64_t>(decision.already_done),
                         .failed = static_cast<std::int64_t>(decision.quarantined)});
+  for (const std::string& note : resources.notes) reporter.Note(note);
 
   std::size_t next = 0;
   PoolHandlers handlers;
@@ -382,47 +447,61 @@ Result<RunSummary> RunMetadata(const EpisodeContext& context, const RunDisplay& 
     if (next == tasks.size()) return std::nullopt;
     return tasks[next++];
   };
+  int in_hand = 0;
+  handlers.may_start = [&] {
+    const bool has_room = budget.HasRoom(in_hand);
+    reporter.TellRoom(has_room, budget);
+    return has_room;
+  };
   handlers.on_started = [&](const Task& task, const WorkerContext& worker) {
+    ++in_hand;
     return store.MarkRunning(task.key, worker.worker);
   };
   handlers.on_finished = [&](const Task& task, const TaskResult& result) -> Status {
+    --in_hand;
     DF_RETURN_IF_ERROR(store.Finish(task.key, result, context.config_json));
+    if (result.state == TaskState::kDone) budget.Delivered(result.output_bytes);
     ++(result.state == TaskState::kQuarantined ? quarantined : done);
     output_bytes += result.output_bytes;
     reporter.Finished(task, result);
     return {};
   };
   handlers.on_attempt_failed = [&](const Task& task, const TaskResult& result) -> Status {
+    --in_hand;
     reporter.AttemptFailed(task, result);
     return {};
   };
   handlers.on_dropped = [&](const Task& task, const Error& error) {
+    --in_hand;
     return store.Release(task.key, error);
   };
   handlers.on_output = [&](const WorkerContext& worker, std::string_view line) {
     reporter.Output(worker, line);
   };
-  handlers.tick = [&] { reporter.Tick(); };
+  handlers.tick = [&] { reporter.Tick(*board, budget); };
 
   const WorkerPoolOptions pool_options{
-      .workers = options.workers,
+      .workers = resources.workers,
       .task_timeout =
-          std::chrono::milliseconds(static_cast<std::int64_t>(options.episode_timeout_s * 1000))};
-  WorkerPool pool(pool_options, [&](const Task& task, const WorkerContext& worker) {
-    return DoEpisode(context, paths, task, worker);
-  });
+          std::chrono::milliseconds(static_cast<std::int64_t>(options.EpisodeTimeoutS() * 1000))};
+  EpisodeWorker episode_worker(context, resources, delivery, *board);
+  WorkerPool pool(
+      pool_options,
+      [&](const Task& task, const WorkerContext& worker) {
+        return episode_worker.Do(task, worker);
+      },
+      [&](const WorkerContext& worker) { return episode_worker.SetUp(worker); });
   const Status ran = pool.Run(handlers);
   reporter.End();
 
-  DF_RETURN_IF_ERROR(RemoveTree(paths.incoming));
-  DF_RETURN_IF_ERROR(RemoveTree(paths.scratch));
+  DF_RETURN_IF_ERROR(delivery.CleanUp());
   DF_ASSIGN_OR_RETURN(const std::vector<TaskRecord> records, store.LoadAll());
   summary = SummarizeRecords(records);
   summary.stopped = ran;
-  if (const Status reported = WriteReports(records, paths.run_dir, kNoun); !reported && ran) {
+  if (const Status reported = WriteReports(records, options.RunDir(), kNoun); !reported && ran) {
     summary.stopped = reported;
   }
-  summary.run_dir = paths.run_dir.string();
+  summary.run_dir = options.RunDir().string();
   summary.selected = list.episodes.size() + list.not_found.size();
   summary.already_done = decision.already_done;
   summary.damaged = decision.damaged;

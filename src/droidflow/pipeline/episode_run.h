@@ -46,17 +46,17 @@ struct RunDisplay {
 /// @return kBusy when another process holds the run directory; kNotFound when there is no episode;
 /// an
 ///         early end (signal, full disk) is in the summary's `stopped`, with what had been done.
-[[nodiscard]] Result<RunSummary> RunMetadata(const EpisodeContext& context,
+[[nodiscard]] Result<RunSummary> RunEpisodes(const EpisodeContext& context,
                                              const RunDisplay& display);
 
-/// What RunMetadata would do; writes nothing.
+/// What RunEpisodes would do; writes nothing.
 struct RunPlan {
   EpisodeList list;
   std::size_t already_done = 0;
   std::size_t quarantined = 0;  ///< in earlier runs, and left alone
   std::size_t to_do = 0;
 };
-[[nodiscard]] Result<RunPlan> PlanMetadataRun(const EpisodeContext& context);
+[[nodiscard]] Result<RunPlan> PlanRun(const EpisodeContext& context);
 
 /// Sums up a run directory from its records.
 [[nodiscard]] RunSummary SummarizeRecords(std::span<const TaskRecord> records);
