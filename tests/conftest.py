@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 import pytest
+from recordings_reference import have_ffmpeg
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(REPOSITORY / "tests"))
@@ -93,6 +94,12 @@ def shared() -> pathlib.Path:
     if not (folder / "data").is_dir():
         _unavailable(f"no test data at {folder}/data: set DROIDFLOW_SHARED_DIR")
     return folder
+
+
+@pytest.fixture(scope="session")
+def ffmpeg():
+    if not have_ffmpeg():
+        _unavailable("no ffmpeg and ffprobe on this machine")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -193,12 +200,15 @@ def runs(droidflow, tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def synth(droidflow, tmp_path_factory):
-    """synth(episodes=…, steps=…, …) -> a synthetic data set, made once."""
+    """synth(episodes=…, steps=…, …) -> a synthetic data set, made once; films are small."""
 
     @functools.cache
-    def make(episodes: int, steps: int, seed: int = 1, faults: bool = False) -> Dataset:
+    def make(
+        episodes: int, steps: int, seed: int = 1, faults: bool = False, video: str = "still"
+    ) -> Dataset:
         folder = tmp_path_factory.mktemp("synth") / "data"
-        flags = ["--faults"] if faults else []
+        flags = ["--video", video, "--resolution", "VGA"]
+        flags += ["--faults"] if faults else []
         droidflow(
             "synth",
             folder,
@@ -210,10 +220,31 @@ def synth(droidflow, tmp_path_factory):
             seed,
             *flags,
             code=0,
+            timeout=300,
         )
         return Dataset(folder / "annotations", folder / "conf", folder / "raw")
 
     return make
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """grow(MiB) -> a tmpfs of that size, the same one each time."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def grow(size_mib: int) -> pathlib.Path:
+        how = f"{'remount,' if os.path.ismount(disk) else ''}size={size_mib}m"
+        done = subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", how, "none", str(disk)], capture_output=True
+        )
+        if done.returncode != 0:
+            pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
+        return disk
+
+    yield grow
+    if os.path.ismount(disk):
+        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def products(out: pathlib.Path) -> dict[str, pathlib.Path]:

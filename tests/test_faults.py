@@ -960,26 +960,6 @@ def test_a_read_only_output_is_exit_1_and_named(droidflow, golden):
         assert str(out) in done.stderr and "ermission denied" in done.stderr, done.stderr
 
 
-@pytest.fixture
-def small_disk(tmp_path):
-    """grow(MiB) -> a tmpfs of that size, the same one each time."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-
-    def grow(size_mib: int) -> pathlib.Path:
-        how = f"{'remount,' if os.path.ismount(disk) else ''}size={size_mib}m"
-        done = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", how, "none", str(disk)], capture_output=True
-        )
-        if done.returncode != 0:
-            pytest.skip(f"cannot mount a small disk: {done.stderr.decode().strip()}")
-        return disk
-
-    yield grow
-    if os.path.ismount(disk):
-        subprocess.run(["umount", "-l", str(disk)], check=True)
-
-
 @pytest.mark.parametrize("full", ["out", "scratch"])
 def test_a_full_disk_is_exit_1_and_the_run_resumes_after_space_is_made(
     droidflow, synth, small_disk, tmp_path, full

@@ -11,7 +11,6 @@ import shutil
 import struct
 import time
 
-import conftest
 import h5py
 import numpy as np
 import pytest
@@ -21,7 +20,6 @@ from recordings_reference import (
     SIZES,
     Conf,
     decode,
-    have_ffmpeg,
     left_half_of,
     probe,
     svo1,
@@ -43,12 +41,6 @@ SDK_HD = {  # the rectified left camera of the maker's SDK: fx, cx, cy; share by
     "29838012": (523.223, 639.237, 352.501, 0.01),
     "19824535": (697.908, 649.598, 354.900, 0.05),
 }
-
-
-@pytest.fixture(scope="session")
-def ffmpeg():
-    if not have_ffmpeg():
-        conftest._unavailable("no ffmpeg and ffprobe on this machine")
 
 
 @pytest.fixture(scope="session")
