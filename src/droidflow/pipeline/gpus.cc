@@ -72,9 +72,12 @@ Result<GpuList> FindGpus() {
     return GpuList{.names = {},
                    .why_none = text.substr(static_cast<std::size_t>(end + 1 - text.data()))};
   }
-  return GpuList{.names = NamesOfGpus(count, std::getenv(kVisibleDevices)), .why_none = {}};
+  const char* const visible = std::getenv(kVisibleDevices);  // NOLINT(concurrency-mt-unsafe)
+  return GpuList{.names = NamesOfGpus(count, visible), .why_none = {}};
 }
 
-void SeeOnlyGpu(const std::string& name) { setenv(kVisibleDevices, name.c_str(), 1); }
+void SeeOnlyGpu(const std::string& name) {
+  setenv(kVisibleDevices, name.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+}
 
 }  // namespace droidflow

@@ -126,7 +126,7 @@ struct Kind {
 
 /// What an answer other than 2xx means to a caller.
 Kind KindOf(const HttpResponse& response, bool is_commit) {
-  using namespace store_status;
+  using namespace store_status;  // NOLINT(google-build-using-namespace)
   const std::string text = response.Header("x-error-message") + response.body;
   const auto says = [&](const char* words) { return text.find(words) != std::string::npos; };
   switch (response.status) {
@@ -552,7 +552,7 @@ Status HfStore::Hub::CoverOurs() {
   for (int tries = 1;; ++tries) {
     DF_ASSIGN_OR_RETURN(const std::string head, Head());
     std::string text;
-    const Status read = Read(head, kAttributes, 0, {}, [&](std::span<const std::byte> bytes) {
+    Status read = Read(head, kAttributes, 0, {}, [&](std::span<const std::byte> bytes) {
       text.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
       return Status();
     });
