@@ -35,6 +35,16 @@ void InstallStopHandlers() {
   sigaction(SIGTERM, &action, nullptr);
 }
 
+void OwnStopHandlers() {
+  const int inherited[2] = {stop_pipe[0], stop_pipe[1]};
+  int own[2];
+  DF_CHECK(pipe2(own, O_CLOEXEC | O_NONBLOCK) == 0, "cannot make a pipe");
+  stop_pipe[0] = own[0];
+  stop_pipe[1] = own[1];
+  for (const int fd : inherited) close(fd);
+  InstallStopHandlers();
+}
+
 void IgnoreStopSignals() {
   std::signal(SIGINT, SIG_IGN);
   std::signal(SIGTERM, SIG_IGN);

@@ -7,6 +7,9 @@ namespace droidflow {
 /// Installs handlers for SIGINT and SIGTERM. Call once, early, from the thread that owns the run.
 void InstallStopHandlers();
 
+/// After fork, in the new process: signals that it gets no longer wake the old one.
+void OwnStopHandlers();
+
 /// Gives SIGINT and SIGTERM to nobody (a worker's: its coordinator decides) in this process.
 void IgnoreStopSignals();
 

@@ -21,6 +21,7 @@ inline constexpr const char kNoStereo[] = "no_stereo";
 
 // Skipped and listed.
 inline constexpr const char kDuplicate[] = "duplicate";
+inline constexpr const char kInRepository[] = "in_repository";
 
 // Tried again.
 inline constexpr const char kCrashed[] = "crashed";
