@@ -24,10 +24,6 @@ bool OnOneFileSystem(const fs::path& a, const fs::path& b) {
          stat_a.st_dev == stat_b.st_dev;
 }
 
-bool IsDepth(const fs::path& file) {
-  return file.filename() == kDepthVideoFile || file.filename() == kDepthMetaFile;
-}
-
 /// Moves a tree, by renaming where that can be.
 Status MoveTree(const fs::path& from, const fs::path& to) {
   DF_RETURN_IF_ERROR(RemoveTree(to));
@@ -48,7 +44,7 @@ Status LinkMetadata(const fs::path& from, const fs::path& to) {
   DF_RETURN_IF_ERROR(RemoveTree(to));
   DF_ASSIGN_OR_RETURN(const std::vector<FileStamp> files, ListFiles(from));
   for (const FileStamp& file : files) {
-    if (IsDepth(file.name)) continue;
+    if (IsDepthFile(file.name)) continue;
     const fs::path target = to / file.name;
     DF_RETURN_IF_ERROR(MakeDirectories(target.parent_path()));
     if (link((from / file.name).c_str(), target.c_str()) == 0) continue;

@@ -19,6 +19,11 @@ namespace droidflow {
 inline constexpr const char kDepthVideoFile[] = "depth.mkv";
 inline constexpr const char kDepthMetaFile[] = "depth_meta.json";
 
+/// Whether a file of a finished episode is one of these.
+[[nodiscard]] inline bool IsDepthFile(const std::filesystem::path& file) {
+  return file.filename() == kDepthVideoFile || file.filename() == kDepthMetaFile;
+}
+
 /// What depth_meta.json says besides what the recording itself does. Empty: not known, null there.
 struct DepthContext {
   std::string recording_name = {};

@@ -3,8 +3,11 @@
 #include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"
 #include "droidflow/depth/matcher.h"
+#include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/build_info.h"
 #include "droidflow/pipeline/depth_options.h"
+#include "droidflow/pipeline/hub_targets.h"
+#include "droidflow/transfer/hf_token.h"
 #include "droidflow/video/codecs.h"
 #include "droidflow/video/zed_source.h"
 
@@ -131,8 +134,8 @@ Finding Disk(const fs::path& directory) {
     return {"disk", Grade::kProblem, fmt::format("{}: cannot be examined", directory.string()), ""};
   }
   const bool writable = access(existing.c_str(), W_OK) == 0;
-  constexpr double kEpisodeBytes = 45e6;  // 300 steps, 960 points, a path of 2.5 m, three cameras
-  const auto episodes = static_cast<std::int64_t>(static_cast<double>(*free_bytes) / kEpisodeBytes);
+  const auto episodes =
+      static_cast<std::int64_t>(static_cast<double>(*free_bytes) / kMetadataBytes);
   const Grade grade = !writable || episodes < 10 ? Grade::kProblem : Grade::kOk;
   return {
       "disk",
@@ -207,24 +210,30 @@ Finding Codecs() {
 
 /// The place of a Hugging Face token, never the token.
 Finding Token() {
-  const auto found = [](const std::string& where) {
-    return Finding{"token", Grade::kNote, "Hugging Face token found: " + where, ""};
-  };
-  if (EnvironmentVariable("HF_TOKEN")) return found("HF_TOKEN");
-  std::vector<fs::path> files;
-  if (const auto path = EnvironmentVariable("HF_TOKEN_PATH")) files.emplace_back(*path);
-  if (const auto home = EnvironmentVariable("HF_HOME")) files.push_back(fs::path(*home) / "token");
-  if (const auto home = EnvironmentVariable("HOME")) {
-    files.push_back(fs::path(*home) / ".cache/huggingface/token");
+  const HfToken token = FindHfToken("");
+  if (token.text.empty()) {
+    return {"token", Grade::kNote, "no Hugging Face token", "uploads go to folders only"};
   }
-  for (const fs::path& file : files) {
-    if (fs::exists(file)) return found(file.string());
+  return {"token", Grade::kNote, "Hugging Face token found: " + token.source, ""};
+}
+
+/// How so many episodes fit into a repository.
+Finding Repository(std::size_t episodes) {
+  if (episodes == 0) {
+    return {"uploads",
+            Grade::kNote,
+            fmt::format("a repository has room for {} episodes, {} with depth, as files",
+                        MostEpisodesAsFiles(Pipeline::kMetadata),
+                        MostEpisodesAsFiles(Pipeline::kFull)),
+            "more of them need --hub-layout shards"};
   }
-  std::ifstream dot_env(".env");
-  for (std::string line; std::getline(dot_env, line);) {
-    if (line.starts_with("HF_TOKEN=")) return found(".env");
-  }
-  return {"token", Grade::kNote, "no Hugging Face token", "results stay on this machine's disks"};
+  const bool fits = episodes <= MostEpisodesAsFiles(Pipeline::kMetadata);
+  return {"uploads",
+          fits ? Grade::kOk : Grade::kNote,
+          fmt::format("{} episodes are about {} without depth",
+                      episodes,
+                      FormatBytes(static_cast<double>(episodes) * kMetadataBytes)),
+          fits ? "" : "too many files for a repository: --hub-layout shards"};
 }
 
 }  // namespace
@@ -255,7 +264,8 @@ int UsableCores() {
   return std::max(cores, 1);
 }
 
-std::vector<Finding> ExamineMachine(const std::vector<fs::path>& directories) {
+std::vector<Finding> ExamineMachine(const std::vector<fs::path>& directories,
+                                    std::size_t episodes) {
   std::vector<Finding> findings = {Cores(), Memory()};
   for (const fs::path& directory : directories) findings.push_back(Disk(directory));
   findings.push_back({"libraries", Grade::kOk, build_info::kLibraries, ""});
@@ -264,6 +274,7 @@ std::vector<Finding> ExamineMachine(const std::vector<fs::path>& directories) {
   findings.push_back(ZedSdk());
   findings.push_back(Codecs());
   findings.push_back(Token());
+  findings.push_back(Repository(episodes));
   return findings;
 }
 

@@ -2,6 +2,7 @@
 
 /// What this machine has, and what that allows.
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <vector>
@@ -24,8 +25,10 @@ struct Finding {
 /// Looks at this machine. `directories` are checked for space and for whether they can be written;
 /// those that do not exist are judged by their nearest parent. A secret is only ever said to be
 /// there.
+///
+/// @param episodes  how many are to be made and uploaded; 0: not known.
 [[nodiscard]] std::vector<Finding> ExamineMachine(
-    const std::vector<std::filesystem::path>& directories);
+    const std::vector<std::filesystem::path>& directories, std::size_t episodes = 0);
 
 /// Cores that this process may use: its affinity, capped by the control group's quota.
 [[nodiscard]] int UsableCores();

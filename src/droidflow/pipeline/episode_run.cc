@@ -11,8 +11,10 @@
 #include "droidflow/pipeline/disk_budget.h"
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/gpus.h"
+#include "droidflow/pipeline/hub_targets.h"
 #include "droidflow/pipeline/run_board.h"
 #include "droidflow/pipeline/run_resources.h"
+#include "droidflow/pipeline/run_uploads.h"
 #include "droidflow/pipeline/verify.h"
 
 #include <algorithm>
@@ -155,22 +157,24 @@ class EpisodeWorker {
 struct Decision {
   std::vector<EpisodeRef> to_do;
   std::vector<std::string> requeue;  ///< keys of those that the store thinks finished
+  std::vector<Task> here;            ///< finished, with all their files
+  std::vector<Task> in_repository;
   std::size_t already_done = 0;
   std::size_t quarantined = 0;
   std::size_t damaged = 0;
 };
 
-bool IsWhole(const TaskRecord& record, bool files_unchanged, const MetadataOptions& options) {
-  if (HasLeftTheQueue(record.directory)) return true;
+bool IsIntact(const TaskRecord& record, bool files_unchanged, const MetadataOptions& options) {
   if (!files_unchanged) return false;
   return !options.deep_check ||
          VerifyEpisode(fs::path(options.out) / record.directory, {.every_depth_frame = false})
              .problems.empty();
 }
 
-Decision Decide(const EpisodeContext& context,
-                const std::vector<ListedEpisode>& episodes,
-                std::vector<TaskRecord> records) {
+Result<Decision> Decide(const EpisodeContext& context,
+                        const std::vector<ListedEpisode>& episodes,
+                        std::vector<TaskRecord> records,
+                        RunUploads& uploads) {
   const MetadataOptions& options = context.options;
   std::unordered_map<std::string_view, TaskRecord*> by_key;
   by_key.reserve(records.size());
@@ -193,6 +197,7 @@ Decision Decide(const EpisodeContext& context,
     verdicts.push_back(found == by_key.end() ? Verdict::kNew : judge(*found->second));
     if (verdicts.back() != Verdict::kFinished) continue;
     TaskRecord& record = finished.emplace_back();
+    record.task = TaskOf(episode.ref);
     record.directory = std::move(found->second->directory);
     record.files = std::move(found->second->files);
   }
@@ -208,13 +213,26 @@ Decision Decide(const EpisodeContext& context,
         ++decision.quarantined;
         continue;
       case Verdict::kNew:
-        decision.to_do.push_back(ref);
+      case Verdict::kAgain: {
+        const bool is_wanted = options.recompute || options.hub.overwrite;
+        if (is_wanted) break;
+        DF_ASSIGN_OR_RETURN(const bool is_there, uploads.IsInRepository(TaskOf(ref)));
+        if (!is_there) break;
+        decision.in_repository.push_back(TaskOf(ref));
         continue;
-      case Verdict::kAgain:
-        break;
+      }
       case Verdict::kFinished:
         const std::size_t at = next_finished++;
-        if (IsWhole(finished[at], unchanged[at], options)) {
+        const TaskRecord& record = finished[at];
+        bool is_done = HasLeftTheQueue(record.directory);
+        if (!is_done && IsIntact(record, unchanged[at], options)) {
+          is_done = true;
+          decision.here.push_back(record.task);
+        }
+        if (!is_done) {
+          DF_ASSIGN_OR_RETURN(is_done, uploads.IsUploaded(record));
+        }
+        if (is_done) {
           ++decision.already_done;
           continue;
         }
@@ -222,7 +240,7 @@ Decision Decide(const EpisodeContext& context,
         break;
     }
     decision.to_do.push_back(ref);
-    decision.requeue.push_back(KeyOf(ref));
+    if (verdicts[i] != Verdict::kNew) decision.requeue.push_back(KeyOf(ref));
   }
   return decision;
 }
@@ -264,6 +282,20 @@ Status RecordUndoable(RunStore& store, const EpisodeList& list, const std::strin
   return {};
 }
 
+/// Records episodes that a repository has already.
+Status RecordInRepository(RunStore& store,
+                          const std::vector<Task>& tasks,
+                          const std::string& fingerprint) {
+  DF_RETURN_IF_ERROR(store.AddTasks(tasks));
+  TaskResult result = SkippedTask(
+      {ErrorKind::kInvalidData, "the repository has it already", status::kInRepository});
+  result.started_unix_ms = result.finished_unix_ms = UnixNowMs();
+  for (const Task& task : tasks) {
+    DF_RETURN_IF_ERROR(store.Finish(task.key, result, fingerprint));
+  }
+  return {};
+}
+
 /// Says on stderr how the run goes.
 class RunReporter {
  public:
@@ -296,9 +328,14 @@ class RunReporter {
   void Output(const WorkerContext& worker, std::string_view line) {
     Say(fmt::format("worker {}: {}", worker.worker, line));
   }
-  /// How the processes of a run with depth are getting on.
-  void Tick(const RunBoard& board, const DiskBudget& budget) {
-    if (describes_depth_) counts_.more = DescribeDepth(board.depth, budget);
+  /// How the processes of a run are getting on.
+  void Tick(const RunBoard& board, const DiskBudget& budget, RunUploads& uploads) {
+    for (const std::string& note : uploads.TakeNotes()) Say(note);
+    counts_.more = uploads.Describe();
+    if (describes_depth_) {
+      const std::string separator = counts_.more.empty() ? "" : ", ";
+      counts_.more = DescribeDepth(board.depth, budget) + separator + counts_.more;
+    }
     progress_.Update(counts_);
   }
   /// Says when the disk budget stops the run, and when it lets it go on.
@@ -389,7 +426,9 @@ Result<RunPlan> PlanRun(const EpisodeContext& context) {
   } else {
     return tl::unexpected(std::move(store).error());
   }
-  const Decision decision = Decide(context, plan.list.episodes, std::move(records));
+  DF_ASSIGN_OR_RETURN(RunUploads uploads, RunUploads::Look(context.options));
+  DF_ASSIGN_OR_RETURN(const Decision decision,
+                      Decide(context, plan.list.episodes, std::move(records), uploads));
   plan.already_done = decision.already_done;
   plan.quarantined = decision.quarantined;
   plan.to_do = decision.to_do.size();
@@ -417,29 +456,42 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   DF_ASSIGN_OR_RETURN(RunStore store, RunStore::Open(options.RunDir()));
   DF_ASSIGN_OR_RETURN(const Delivery delivery, Delivery::Prepare(options));
   DF_ASSIGN_OR_RETURN(const SharedRunBoard board, MakeSharedRunBoard());
-  DF_ASSIGN_OR_RETURN(DiskBudget budget,
-                      DiskBudget::Make(delivery.StagedFolders(), MaxStagedBytes(options)));
+  std::vector<fs::path> staged = delivery.StagedFolders();
+  // What is uploaded from `out` goes away too.
+  if (options.hub.HasPlace() && !options.hub.keep_uploaded) staged.emplace_back(options.out);
+  DF_ASSIGN_OR_RETURN(DiskBudget budget, DiskBudget::Make(staged, MaxStagedBytes(options)));
   DF_RETURN_IF_ERROR(store.ResetRunning());
+  DF_ASSIGN_OR_RETURN(RunUploads uploads, RunUploads::Start(options));
   if (!is_new) {
     DF_ASSIGN_OR_RETURN(std::tie(list, known), ListAndLoad(context, store));
   }
-  const Decision decision = Decide(context, list.episodes, std::move(known));
+  uploads.WaitForIndex();
+  DF_ASSIGN_OR_RETURN(const Decision decision,
+                      Decide(context, list.episodes, std::move(known), uploads));
+  // A run that was killed, or did not upload, may have left them out.
+  DF_RETURN_IF_ERROR(uploads.Offer(decision.here));
   std::vector<Task> tasks;
   for (const EpisodeRef& ref : decision.to_do) tasks.push_back(TaskOf(ref));
   DF_RETURN_IF_ERROR(store.AddTasks(tasks));
   DF_RETURN_IF_ERROR(store.Requeue(decision.requeue));
   DF_RETURN_IF_ERROR(RecordUndoable(store, list, context.config_json));
+  DF_RETURN_IF_ERROR(RecordInRepository(store, decision.in_repository, context.config_json));
 
   RunSummary summary;
   std::uint64_t output_bytes = 0;
   std::size_t done = 0;
   std::size_t quarantined = list.not_found.size();
-  RunReporter reporter(display,
-                       options.pipeline,
-                       {.total = static_cast<std::int64_t>(list.episodes.size()),
-                        .ok = static_cast<std::int64_t>(decision.already_done),
-                        .failed = static_cast<std::int64_t>(decision.quarantined)});
+  RunReporter reporter(
+      display,
+      options.pipeline,
+      {.total = static_cast<std::int64_t>(list.episodes.size()),
+       .ok = static_cast<std::int64_t>(decision.already_done + decision.in_repository.size()),
+       .failed = static_cast<std::int64_t>(decision.quarantined)});
   for (const std::string& note : resources.notes) reporter.Note(note);
+  if (const std::string advice = AdviseOnLayout(list.episodes.size(), options); !advice.empty()) {
+    reporter.Note(advice);
+  }
+  uploads.Begin();
 
   std::size_t next = 0;
   PoolHandlers handlers;
@@ -449,7 +501,9 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   };
   int in_hand = 0;
   handlers.may_start = [&] {
-    const bool has_room = budget.HasRoom(in_hand);
+    // Without uploads `out` does not get smaller: then the disk itself is the limit.
+    const bool is_emptied = delivery.has_queues() || uploads.is_running();
+    const bool has_room = budget.HasRoom(in_hand) || (options.hub.HasPlace() && !is_emptied);
     reporter.TellRoom(has_room, budget);
     return has_room;
   };
@@ -460,7 +514,10 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   handlers.on_finished = [&](const Task& task, const TaskResult& result) -> Status {
     --in_hand;
     DF_RETURN_IF_ERROR(store.Finish(task.key, result, context.config_json));
-    if (result.state == TaskState::kDone) budget.Delivered(result.output_bytes);
+    if (result.state == TaskState::kDone) {
+      budget.Delivered(result.output_bytes);
+      DF_RETURN_IF_ERROR(uploads.Offer(std::span(&task, 1)));
+    }
     ++(result.state == TaskState::kQuarantined ? quarantined : done);
     output_bytes += result.output_bytes;
     reporter.Finished(task, result);
@@ -478,7 +535,11 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   handlers.on_output = [&](const WorkerContext& worker, std::string_view line) {
     reporter.Output(worker, line);
   };
-  handlers.tick = [&] { reporter.Tick(*board, budget); };
+  const auto tick = [&] { reporter.Tick(*board, budget, uploads); };
+  handlers.tick = [&] {
+    uploads.Poll();
+    tick();
+  };
 
   const WorkerPoolOptions pool_options{
       .workers = resources.workers,
@@ -492,18 +553,30 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
       },
       [&](const WorkerContext& worker) { return episode_worker.SetUp(worker); });
   const Status ran = pool.Run(handlers);
+  if (ran || ran.error().kind == ErrorKind::kNoSpace) {
+    uploads.Finish(tick);
+  } else {
+    uploads.Stop();
+  }
+  tick();
   reporter.End();
 
   DF_RETURN_IF_ERROR(delivery.CleanUp());
   DF_ASSIGN_OR_RETURN(const std::vector<TaskRecord> records, store.LoadAll());
   summary = SummarizeRecords(records);
   summary.stopped = ran;
+  summary.uploads = uploads.Outcome();
+  if (ran && StopSignal() != 0 && !summary.uploads) {
+    summary.stopped =
+        Fail(ErrorKind::kCancelled, "asked to stop: {}", summary.uploads.error().message);
+  }
   if (const Status reported = WriteReports(records, options.RunDir(), kNoun); !reported && ran) {
     summary.stopped = reported;
   }
   summary.run_dir = options.RunDir().string();
   summary.selected = list.episodes.size() + list.not_found.size();
   summary.already_done = decision.already_done;
+  summary.in_repository = decision.in_repository.size();
   summary.damaged = decision.damaged;
   summary.done = done;
   summary.quarantined = quarantined;

@@ -18,11 +18,12 @@ namespace droidflow {
 /// How a run ended, and how its whole run directory stands.
 struct RunSummary {
   std::string run_dir;
-  std::size_t selected = 0;      ///< episodes that this run was about
-  std::size_t already_done = 0;  ///< of those, found finished and whole
-  std::size_t done = 0;          ///< finished by this run
-  std::size_t quarantined = 0;   ///< by this run
-  std::size_t damaged = 0;       ///< found finished but with files missing or changed: done again
+  std::size_t selected = 0;       ///< episodes that this run was about
+  std::size_t already_done = 0;   ///< of those, found finished and whole
+  std::size_t done = 0;           ///< finished by this run
+  std::size_t quarantined = 0;    ///< by this run
+  std::size_t in_repository = 0;  ///< of `selected`, found there and left alone
+  std::size_t damaged = 0;        ///< found finished but with files missing or changed: done again
   double wall_s = 0;
   std::uint64_t output_bytes = 0;       ///< of `done`
   StateCounts store;                    ///< the whole run directory
@@ -30,6 +31,7 @@ struct RunSummary {
   std::map<std::string, int> failures;  ///< quarantined episodes in it, by status
   std::map<std::string, int> failures_by_stage;
   Status stopped = {};  ///< why it ended early: kCancelled, kNoSpace, …
+  Status uploads = {};  ///< why not everything was uploaded that was to be
 };
 
 struct RunDisplay {
@@ -41,7 +43,8 @@ struct RunDisplay {
 /// earlier run in the same run directory stopped.
 ///
 /// What it promises: an episode's folder below `out` is whole or not there; it appears in one step;
-/// what is recorded as done is in place. Killed at any moment, the next run does the rest.
+/// what is recorded as done is in place, or was uploaded and read back. Killed at any moment, the
+/// next run does the rest. Failing uploads do not stop it.
 ///
 /// @return kBusy when another process holds the run directory; kNotFound when there is no episode;
 /// an

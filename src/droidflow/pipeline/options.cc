@@ -118,6 +118,11 @@ bool ParseValue(const std::string& text, RequireDepth& value) {
   }
   return false;
 }
+bool ParseValue(const std::string& text, HubLayout& value) {
+  if (text != "files" && text != "shards") return false;
+  value = text == "files" ? HubLayout::kFiles : HubLayout::kShards;
+  return true;
+}
 bool ParseValue(const std::string& text, RowAlign& value) {
   if (text != "auto" && text != "off") return false;
   value = text == "auto" ? RowAlign::kAuto : RowAlign::kOff;
@@ -150,6 +155,7 @@ std::string FormatValue(MatcherPreset value) { return std::string(ToString(value
 std::string FormatValue(MapKind value) { return std::string(ToString(value)); }
 std::string FormatValue(RowAlign value) { return std::string(ToString(value)); }
 std::string FormatValue(RequireDepth value) { return std::string(ToString(value)); }
+std::string FormatValue(HubLayout value) { return std::string(ToString(value)); }
 std::string FormatValue(Outcome value) { return std::string(ToString(value)); }
 template <typename T>
 std::string FormatValue(const std::optional<T>& value) {
@@ -176,6 +182,20 @@ struct Between {
   int most;
   bool operator()(int value) const { return least <= value && value <= most; }
   bool operator()(const std::optional<int>& value) const { return !value || (*this)(*value); }
+};
+
+struct RepoName {
+  bool operator()(const std::string& name) const {
+    const std::size_t slash = name.find('/');
+    return slash != std::string::npos && slash > 0 && slash + 1 < name.size() &&
+           name.find('/', slash + 1) == std::string::npos;
+  }
+};
+
+struct FilePlace {
+  bool operator()(const std::string& place) const {
+    return place.starts_with("file:") && place.size() > 5;
+  }
 };
 
 /// A row of the table from a place in the options; `expected` completes "want …".
@@ -711,6 +731,133 @@ const std::vector<Option>& Options() {
           DF_MEMBER(full.max_staged_gb),
           {},
           Positive{}),
+
+      Row("hf_repo",
+          Group::kHub,
+          "NAMESPACE/NAME",
+          "NAMESPACE/NAME",
+          "Repository of Hugging Face that finished episodes are uploaded to",
+          DF_MEMBER(hub.repo),
+          {},
+          RepoName{}),
+      Row("hf_metadata_repo",
+          Group::kHub,
+          "NAMESPACE/NAME",
+          "NAMESPACE/NAME",
+          "Repository that they are uploaded to without depth",
+          DF_MEMBER(hub.metadata_repo),
+          {},
+          RepoName{}),
+      Row("hf_type",
+          Group::kHub,
+          "{dataset,model}",
+          "dataset or model",
+          "Type of the repositories (dataset)",
+          DF_MEMBER(hub.type),
+          {},
+          [](const std::string& type) { return type == "dataset" || type == "model"; }),
+      Row("hf_private",
+          Group::kHub,
+          "",
+          "true or false",
+          "A repository that has to be made is private",
+          DF_MEMBER(hub.is_private)),
+      Row("hf_branch",
+          Group::kHub,
+          "BRANCH",
+          "a name",
+          "Branch of the repositories (main)",
+          DF_MEMBER(hub.branch),
+          {},
+          [](const std::string& branch) { return !branch.empty(); }),
+      Row("hub",
+          Group::kHub,
+          "file:DIR",
+          "file:DIR",
+          "Folder in place of --hf-repo",
+          DF_MEMBER(hub.hub),
+          {},
+          FilePlace{}),
+      Row("metadata_hub",
+          Group::kHub,
+          "file:DIR",
+          "file:DIR",
+          "Folder in place of --hf-metadata-repo",
+          DF_MEMBER(hub.metadata_hub),
+          {},
+          FilePlace{}),
+      Row("keep_uploaded",
+          Group::kHub,
+          "",
+          "true or false",
+          "Leave files here that were uploaded and read back",
+          DF_MEMBER(hub.keep_uploaded)),
+      Row("upload_jobs",
+          Group::kHub,
+          "N",
+          "a whole number from 1 to 64",
+          "Files that are uploaded at a time (5)",
+          DF_MEMBER(hub.upload_jobs),
+          {},
+          Between{1, 64}),
+      Row("upload_interval",
+          Group::kHub,
+          "S",
+          "a number, 0 or more",
+          "Seconds that an uploaded file waits at most for its commit (600)",
+          DF_MEMBER(hub.upload_interval_s),
+          {},
+          [](double seconds) { return seconds >= 0; }),
+      Row("batch_files",
+          Group::kHub,
+          "N",
+          "a whole number more than 0",
+          "Files of a commit (1000; fewer where the place is slow)",
+          DF_MEMBER(hub.batch_files),
+          {},
+          [](long long files) { return files > 0; }),
+      Row("batch_gb",
+          Group::kHub,
+          "GB",
+          "a number more than 0",
+          "Size of a commit (50)",
+          DF_MEMBER(hub.batch_gb),
+          {},
+          Positive{}),
+      Row("hub_layout",
+          Group::kHub,
+          "{files,shards}",
+          "files or shards",
+          "shards: many episodes in one archive, for more than 10,000 of them (files)",
+          DF_MEMBER(hub.layout)),
+      Row("shard_gb",
+          Group::kHub,
+          "GB",
+          "a number more than 0",
+          "Size of a shard (1)",
+          DF_MEMBER(hub.shard_gb),
+          {},
+          Positive{}),
+      Row("commits_per_hour",
+          Group::kHub,
+          "N",
+          "a whole number from 1 to 10000",
+          "Commits within an hour (100)",
+          DF_MEMBER(hub.commits_per_hour),
+          {},
+          Between{1, 10000}),
+      Row("overwrite",
+          Group::kHub,
+          "",
+          "true or false",
+          "Replace other content under the same names; by default what is there stays",
+          DF_MEMBER(hub.overwrite)),
+      Row("skip_hf_check",
+          Group::kHub,
+          "",
+          "true or false",
+          "Process episodes that the repository has already",
+          DF_MEMBER(hub.skip_check)),
   };
   return options;
 }
@@ -793,6 +940,10 @@ std::string_view ToString(RequireDepth require) {
       return "all";
   }
   return "unknown";
+}
+
+std::string_view ToString(HubLayout layout) {
+  return layout == HubLayout::kFiles ? "files" : "shards";
 }
 
 std::string_view ToString(Compat compat) { return compat == Compat::kNone ? "none" : "original"; }
@@ -880,6 +1031,13 @@ std::vector<OptionInfo> ListOptions() {
 Status CheckOptions(const MetadataOptions& options) {
   if (!options.track.contact_points.empty() && !options.track.finger_mesh.empty()) {
     return Fail(ErrorKind::kUsage, "give --contact-points or --finger-mesh, not both");
+  }
+  const HubOptions& hub = options.hub;
+  if (!hub.repo.empty() && !hub.hub.empty()) {
+    return Fail(ErrorKind::kUsage, "give --hf-repo or --hub, not both");
+  }
+  if (!hub.metadata_repo.empty() && !hub.metadata_hub.empty()) {
+    return Fail(ErrorKind::kUsage, "give --hf-metadata-repo or --metadata-hub, not both");
   }
   return {};
 }

@@ -83,6 +83,38 @@ struct FullOptions {
   std::string batch_metadata_dir;       ///< queue of episodes without depth; empty: none
 };
 
+/// How episodes lie in a repository.
+enum class HubLayout {
+  kFiles,   ///< under their own names
+  kShards,  ///< many in one archive, see transfer/shard_layout.h
+};
+[[nodiscard]] std::string_view ToString(HubLayout layout);
+
+/// Where finished episodes are uploaded to. Without a place nothing is uploaded or removed.
+struct HubOptions {
+  std::string repo;           ///< NAMESPACE/NAME for whole episodes; empty: none
+  std::string metadata_repo;  ///< … for episodes without depth; empty: none
+  std::string type = "dataset";
+  std::string branch = "main";
+  bool is_private = false;   ///< of repositories that are made
+  std::string hub;           ///< "file:DIR" in place of `repo`
+  std::string metadata_hub;  ///< … of `metadata_repo`
+  bool keep_uploaded = false;
+  int upload_jobs = 5;
+  double upload_interval_s = 600;
+  long long batch_files = 1000;
+  double batch_gb = 50;
+  HubLayout layout = HubLayout::kFiles;
+  double shard_gb = 1;
+  int commits_per_hour = 100;
+  bool overwrite = false;
+  bool skip_check = false;  ///< do not look which episodes the repository has
+
+  [[nodiscard]] bool HasPlace() const {
+    return !(repo.empty() && metadata_repo.empty() && hub.empty() && metadata_hub.empty());
+  }
+};
+
 /// Where raw data and calibration come from. Empty: not given.
 struct InputOptions {
   std::string droid_root;
@@ -112,6 +144,7 @@ struct MetadataOptions {
   SelectionOptions selection;
   DepthOptions depth;
   FullOptions full;
+  HubOptions hub;
   Pipeline pipeline = Pipeline::kMetadata;  ///< the command's, not the user's
   std::string out;
   std::string run_dir;         ///< empty: {out}/.droidflow
@@ -151,7 +184,7 @@ struct MetadataOptions {
 
 /// One row of the table of options, for `--help` and for the command line to walk over.
 struct OptionInfo {
-  enum class Group { kInput, kTrack, kDepth, kSelection, kRun, kFull };
+  enum class Group { kInput, kTrack, kDepth, kSelection, kRun, kFull, kHub };
   std::string key;  ///< with '_'
   Group group;
   std::string value_name;  ///< "DIR", "N", "{step,capture}"; empty: a switch
