@@ -15,6 +15,7 @@ namespace {
 
 struct DoctorOptions {
   std::vector<std::string> directories = {".", "/tmp", "/dev/shm"};
+  std::size_t episodes = 0;
   bool json = false;
 };
 
@@ -32,7 +33,7 @@ const char* Mark(Finding::Grade grade) {
 
 int RunDoctor(const DoctorOptions& options) {
   const std::vector<Finding> findings =
-      ExamineMachine({options.directories.begin(), options.directories.end()});
+      ExamineMachine({options.directories.begin(), options.directories.end()}, options.episodes);
   if (options.json) {
     nlohmann::ordered_json rows = nlohmann::ordered_json::array();
     for (const Finding& finding : findings) {
@@ -59,6 +60,11 @@ void AddDoctorCommand(CLI::App& app, int& exit_code) {
       app.add_subcommand("doctor", "Say what this machine has and what that allows");
   command->add_option("directories", options->directories, "Folders to check for space")
       ->capture_default_str();
+  command
+      ->add_option("--episodes",
+                   options->episodes,
+                   "Say what so many episodes need where they are uploaded to")
+      ->type_name("N");
   command->add_flag("--json", options->json, "Print JSON");
   command->footer("Example:\n  droidflow doctor /data/out /scratch\nExit status: 0 done.");
   command->callback([options, &exit_code] { exit_code = RunDoctor(*options); });

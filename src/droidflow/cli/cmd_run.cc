@@ -2,6 +2,7 @@
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/run_report.h"
+#include "droidflow/cli/upload_report.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/episode_run.h"
@@ -117,19 +118,27 @@ int RunCommand(const RunCommandLine& command) {
   const Result<RunSummary> summary =
       RunEpisodes(*context, {.quiet = command.quiet, .verbose = command.verbose});
   if (!summary) return Report(summary.error());
+  const UploadReport uploads = ReadUploadReport(options->RunDir());
   if (command.json) {
-    fmt::print("{}\n", SummaryJson(*summary).dump(2));
+    Json document = SummaryJson(*summary);
+    document["uploads"] = ToJson(uploads);
+    fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
   } else if (!command.quiet) {
-    fmt::print("{}", FormatSummary(*summary));
+    fmt::print("{}{}", FormatSummary(*summary), FormatUploads(uploads));
   }
   if (!summary->stopped) return Report(summary->stopped.error());
+  if (!summary->uploads) {
+    (void)Report(summary->uploads.error());
+    return kExitQuarantined;
+  }
   return summary->store.quarantined > 0 ? kExitQuarantined : kExitDone;
 }
 
 /// What both pipelines take.
 void AddRunFlags(CLI::App& sub, RunCommandLine& command) {
   using Group = OptionInfo::Group;
-  command.flags.AddTo(sub, {Group::kInput, Group::kTrack, Group::kSelection, Group::kRun});
+  command.flags.AddTo(sub,
+                      {Group::kInput, Group::kTrack, Group::kSelection, Group::kRun, Group::kHub});
   sub.add_flag("--json", command.json, "Print the summary as JSON");
   sub.add_flag("--dry-run",
                command.dry_run,
@@ -139,8 +148,9 @@ void AddRunFlags(CLI::App& sub, RunCommandLine& command) {
 }
 
 constexpr const char kExitStatus[] =
-    "Exit status: 0 done, 1 failed, 2 usage, 3 episodes are quarantined, 10 no such input,\n"
-    "11 another process holds the run directory, 130 stopped by a signal (run again to go on).";
+    "Exit status: 0 done, 1 failed, 2 usage, 3 episodes are quarantined or not uploaded (they are\n"
+    "kept), 10 no such input, 11 another process holds the run directory, 130 stopped by a signal "
+    "(run again to go on).";
 
 }  // namespace
 

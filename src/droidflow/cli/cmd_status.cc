@@ -1,6 +1,7 @@
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/run_report.h"
+#include "droidflow/cli/upload_report.h"
 #include "droidflow/jobs/run_store.h"
 
 #include <memory>
@@ -38,6 +39,7 @@ int RunStatus(const StatusOptions& options) {
   const Result<std::vector<TaskRecord>> records = store->LoadAll();
   if (!records) return Report(records.error());
   const RunSummary summary = SummarizeRecords(*records);
+  const UploadReport uploads = ReadUploadReport(options.run_dir);
   const auto is_shown = [&](const TaskRecord& record) {
     return options.all || record.state == TaskState::kQuarantined ||
            record.state == TaskState::kSkipped || record.state == TaskState::kRunning;
@@ -49,9 +51,10 @@ int RunStatus(const StatusOptions& options) {
       if (is_shown(record)) episodes.push_back(DescribeRecord(record));
     }
     document["episodes"] = episodes;
+    document["uploads"] = ToJson(uploads);
     fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
-    fmt::print("{}", FormatStore(summary));
+    fmt::print("{}{}", FormatStore(summary), FormatUploads(uploads));
     std::vector<std::vector<std::string>> rows = {{"state", "status", "episode", "message"}};
     for (const TaskRecord& record : *records) {
       if (is_shown(record)) {

@@ -1,8 +1,12 @@
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
+#include "droidflow/cli/upload_report.h"
 #include "droidflow/pipeline/doctor.h"
 #include "droidflow/pipeline/verify.h"
 
+#include <algorithm>
+#include <cstdint>
+#include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
@@ -15,6 +19,7 @@
 namespace droidflow {
 namespace {
 
+namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
 struct VerifyFlags {
@@ -34,12 +39,32 @@ Json DescribeWristDepth(const std::optional<DepthComparison>& depth) {
           {"within_20_mm_fraction", or_null(depth->near_fraction)}};
 }
 
+/// Episodes that were uploaded from a folder of results, or by a run, and read back.
+std::int64_t CountUploaded(const fs::path& folder) {
+  std::int64_t most = 0;
+  for (const fs::path& run_dir : {folder, folder / ".droidflow"}) {
+    for (const auto& [destination, counts] : ReadUploadReport(run_dir).counts) {
+      most = std::max(most, counts.of(UploadState::kConfirmed).episodes);
+    }
+  }
+  return most;
+}
+
 int RunVerify(const VerifyFlags& options) {
-  std::vector<std::filesystem::path> directories;
+  std::vector<fs::path> directories;
+  std::int64_t uploaded = 0;
   for (const std::string& path : options.paths) {
-    const Result<std::vector<std::filesystem::path>> found = FindEpisodeOutputs(path);
-    if (!found) return Report(found.error());
-    directories.insert(directories.end(), found->begin(), found->end());
+    // A run's directory stands for the results that it is in.
+    fs::path folder = (fs::path(path) / "").parent_path();
+    if (folder.filename() == ".droidflow") folder = fs::absolute(folder).parent_path();
+    const std::int64_t gone = CountUploaded(folder);
+    const Result<std::vector<fs::path>> found = FindEpisodeOutputs(folder);
+    if (found) {
+      directories.insert(directories.end(), found->begin(), found->end());
+    } else if (found.error().kind != ErrorKind::kNotFound || gone == 0) {
+      return Report(found.error());
+    }
+    uploaded += gone;
   }
   std::size_t failed = 0;
   Json rows = Json::array();
@@ -59,10 +84,14 @@ int RunVerify(const VerifyFlags& options) {
   };
   VerifyEpisodes(directories, !options.quick, UsableCores(), on_verified);
   if (options.json) {
-    const Json document = {{"checked", directories.size()}, {"failed", failed}, {"episodes", rows}};
+    const Json document = {{"checked", directories.size()},
+                           {"failed", failed},
+                           {"uploaded", uploaded},
+                           {"episodes", rows}};
     fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
   } else {
     fmt::print("{} episodes checked, {} failed\n", directories.size(), failed);
+    if (uploaded > 0) fmt::print("{} were uploaded and read back\n", uploaded);
   }
   return failed > 0 ? kExitQuarantined : kExitDone;
 }

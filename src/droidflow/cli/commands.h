@@ -21,5 +21,6 @@ void AddSynthCommand(CLI::App& app, int& exit_code);
 void AddInspectCommand(CLI::App& app, int& exit_code);
 void AddDepthPreviewCommand(CLI::App& app, int& exit_code);
 void AddDoctorCommand(CLI::App& app, int& exit_code);
+void AddUploadCommand(CLI::App& app, int& exit_code);
 
 }  // namespace droidflow

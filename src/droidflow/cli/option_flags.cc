@@ -20,6 +20,8 @@ constexpr std::pair<const char*, const char*> kEnvironment[] = {
     {"STAGING_DIR", "staging_dir"},
     {"BATCH_UPLOAD_DIR", "batch_dir"},
     {"BATCH_UPLOAD_METADATA_DIR", "batch_metadata_dir"},
+    {"BATCH_UPLOAD_INTERVAL", "upload_interval"},
+    {"SKIP_HF_CHECK", "skip_hf_check"},
 };
 
 std::string FlagName(std::string key) {
@@ -41,6 +43,8 @@ const char* GroupTitle(OptionInfo::Group group) {
       return "Run";
     case OptionInfo::Group::kFull:
       return "Run with depth";
+    case OptionInfo::Group::kHub:
+      return "Upload";
   }
   return "";
 }
@@ -98,8 +102,11 @@ Result<MetadataOptions> OptionFlags::Resolve() const {
   MetadataOptions options;
   if (!config_.empty()) DF_RETURN_IF_ERROR(LoadConfig(config_, options));
   for (const auto& [variable, key] : kEnvironment) {
-    if (!flags_.contains(key)) continue;  // not for this command
-    if (const auto text = EnvironmentVariable(variable)) {
+    if (!flags_.contains(key) && !switches_.contains(key)) continue;  // not for this command
+    if (auto text = EnvironmentVariable(variable)) {
+      if (switches_.contains(key) && (*text == "0" || *text == "1")) {
+        *text = *text == "1" ? "true" : "false";
+      }
       DF_RETURN_IF_ERROR(SetOption(key, *text, options).map_error(During(variable)));
     }
   }

@@ -42,12 +42,14 @@ Json SummaryJson(const RunSummary& summary) {
           {"stopped", summary.stopped ? Json(nullptr) : Json(summary.stopped.error().message)},
           {"selected", summary.selected},
           {"already_done", summary.already_done},
+          {"in_repository", summary.in_repository},
           {"damaged", summary.damaged},
           {"done", summary.done},
           {"quarantined", summary.quarantined},
           {"wall_s", summary.wall_s},
           {"episodes_per_s", PerSecond(summary)},
           {"output_bytes", summary.output_bytes},
+          {"not_uploaded", summary.uploads ? Json(nullptr) : Json(summary.uploads.error().message)},
           {"run", StoreJson(summary)}};
 }
 
@@ -93,6 +95,9 @@ std::string FormatSummary(const RunSummary& summary) {
   if (summary.damaged > 0) {
     text += fmt::format("{} had been finished but were damaged, and were done again\n",
                         summary.damaged);
+  }
+  if (summary.in_repository > 0) {
+    text += fmt::format("{} are in the repository already\n", summary.in_repository);
   }
   text += FormatStore(summary);
   if (summary.store.quarantined > 0) {

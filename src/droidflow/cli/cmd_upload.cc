@@ -1,0 +1,269 @@
+#include "droidflow/cli/commands.h"
+#include "droidflow/cli/option_flags.h"
+#include "droidflow/cli/output.h"
+#include "droidflow/cli/upload_report.h"
+#include "droidflow/core/stop.h"
+#include "droidflow/jobs/progress.h"
+#include "droidflow/pipeline/hub_targets.h"
+#include "droidflow/pipeline/upload_tree.h"
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <iostream>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <thread>
+#include <unistd.h>
+#include <utility>
+#include <vector>
+
+#include <CLI/CLI.hpp>
+#include <fmt/format.h>
+
+namespace droidflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::chrono::seconds kLookAgain{5};
+
+struct UploadCommandLine {
+  OptionFlags flags;
+  std::string dir = ".";
+  bool watch = false;
+  bool json = false;
+  bool quiet = false;
+};
+
+/// Says on stderr how it goes.
+///
+/// Thread  any.
+class UploadReporter {
+ public:
+  UploadReporter(bool quiet, const UploadTotals& to_do)
+      : left_(to_do),
+        counts_{.total = to_do.episodes},
+        progress_(std::cerr, Style(quiet), counts_) {}
+
+  void Observe(const UploadEvent& event) {
+    const std::lock_guard lock(mutex_);
+    if (event.kind == UploadEvent::Kind::kConfirmed) {
+      counts_.ok += event.totals.episodes;
+      left_.files -= event.totals.files;
+      left_.bytes -= event.totals.bytes;
+    }
+    if (event.kind == UploadEvent::Kind::kParked) ++counts_.failed;
+    if (const std::string line = DescribeEvent(event); !line.empty()) SayLine(line);
+    Draw();
+  }
+  /// More has been queued.
+  void Found(const UploadTotals& to_do) {
+    const std::lock_guard lock(mutex_);
+    left_ = to_do;
+    counts_.total = counts_.ok + counts_.failed + to_do.episodes;
+    Draw();
+  }
+  void Say(const std::string& line) {
+    const std::lock_guard lock(mutex_);
+    SayLine(line);
+  }
+  void End() {
+    const std::lock_guard lock(mutex_);
+    progress_.Finish(counts_);
+  }
+
+ private:
+  static ProgressOptions Style(bool quiet) {
+    ProgressOptions options = ProgressOptionsFor(STDERR_FILENO);
+    if (quiet) options.style = ProgressOptions::Style::kQuiet;
+    return options;
+  }
+  void SayLine(const std::string& line) {
+    progress_.Clear();
+    std::cerr << line << '\n';
+  }
+  void Draw() {
+    counts_.more = fmt::format(
+        "{} files, {} left", left_.files, FormatBytes(static_cast<double>(left_.bytes)));
+    progress_.Update(counts_);
+  }
+
+  std::mutex mutex_;
+  UploadTotals left_;
+  ProgressCounts counts_;
+  Progress progress_;
+};
+
+/// Where the queue is, and the tree that belongs to it, if any.
+struct UploadSource {
+  fs::path queue_dir;
+  std::optional<fs::path> tree;
+};
+
+Result<UploadSource> FindSource(const fs::path& given) {
+  const fs::path dir = fs::absolute(given / "").lexically_normal().parent_path();
+  std::error_code ignored;
+  if (!fs::is_directory(dir, ignored)) {
+    return Fail(ErrorKind::kNotFound, "no such folder: {}", dir.string());
+  }
+  if (dir.filename() == ".droidflow") return UploadSource{dir, dir.parent_path()};
+  if (fs::exists(dir / "upload.sqlite", ignored)) return UploadSource{dir, std::nullopt};
+  return UploadSource{dir / ".droidflow", dir};
+}
+
+Result<UploadTotals> Unfinished(UploadQueue& queue, const std::vector<std::string>& destinations) {
+  UploadTotals sum;
+  DF_ASSIGN_OR_RETURN(auto counts, queue.Counts());
+  for (const std::string& destination : destinations) {
+    const UploadTotals part = UnfinishedTotals(counts[destination]);
+    sum.episodes += part.episodes;
+    sum.files += part.files;
+    sum.bytes += part.bytes;
+  }
+  return sum;
+}
+
+/// A queue that a run without depth has filled goes on as that run did.
+Result<Pipeline> PipelineOf(const fs::path& queue_dir) {
+  std::error_code ignored;
+  if (!fs::exists(queue_dir / "upload.sqlite", ignored)) return Pipeline::kFull;
+  Result<UploadQueue> queue = UploadQueue::Open(queue_dir);
+  if (!queue) return Pipeline::kFull;  // it is made again below
+  DF_ASSIGN_OR_RETURN(const auto counts, queue->Counts());
+  const bool metadata_only =
+      counts.contains(kMetadataDestination) && !counts.contains(kFullDestination);
+  return metadata_only ? Pipeline::kMetadata : Pipeline::kFull;
+}
+
+struct Uploaded {
+  UploadSummary summary;
+  UploadReport report;
+};
+
+Result<Uploaded> Upload(const UploadCommandLine& command, const HubOptions& hub) {
+  DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command.dir));
+  DF_RETURN_IF_ERROR(UploaderLock::Acquire(source.queue_dir));
+  DF_ASSIGN_OR_RETURN(Pipeline pipeline, PipelineOf(source.queue_dir));
+  if (HubDestinations(hub, Pipeline::kFull).size() > 1) pipeline = Pipeline::kFull;
+  const std::vector<std::string> destinations = HubDestinations(hub, pipeline);
+  const auto say = [](const std::string& line) { std::cerr << line + "\n"; };
+  DF_ASSIGN_OR_RETURN(const std::vector<HubPlace> places, MakeHubPlaces(hub, pipeline, say));
+  std::vector<fs::path> roots;
+  if (source.tree) roots.push_back(*source.tree);
+  DF_ASSIGN_OR_RETURN(UploadQueue queue,
+                      OpenOrRebuildQueue(source.queue_dir, roots, destinations, say));
+  std::optional<UploadTree> tree;
+  if (source.tree) tree.emplace(*source.tree, destinations);
+  {
+    // While episodes are looked for, nobody else removes some.
+    DF_ASSIGN_OR_RETURN(const UploaderLock lock, UploaderLock::Acquire(source.queue_dir));
+    if (tree) DF_RETURN_IF_ERROR(tree->EnqueueNew(queue));
+    for (const std::string& destination : destinations) {
+      DF_RETURN_IF_ERROR(queue.Unpark(destination));
+    }
+    if (hub.layout == HubLayout::kShards) {
+      for (const HubPlace& place : places) DF_RETURN_IF_ERROR(IndexPlace(queue, place));
+    }
+  }
+  DF_ASSIGN_OR_RETURN(const UploadTotals to_do, Unfinished(queue, destinations));
+  UploadReporter reporter(command.quiet, to_do);
+
+  std::atomic<bool> ended = false;
+  std::thread watcher;
+  UploadControl control;
+  control.stop = [] { return StopSignal() != 0; };
+  if (command.watch) {
+    control.finish = [] { return false; };
+    watcher = std::thread([&] {
+      const auto look = [&]() -> Status {
+        DF_ASSIGN_OR_RETURN(const std::size_t found, tree->EnqueueNew(queue));
+        if (found == 0) return {};
+        DF_ASSIGN_OR_RETURN(const UploadTotals more, Unfinished(queue, destinations));
+        reporter.Found(more);
+        return {};
+      };
+      auto next = std::chrono::steady_clock::now() + kLookAgain;
+      while (!ended && StopSignal() == 0) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(100));
+        if (!tree || std::chrono::steady_clock::now() < next) continue;
+        if (const Status looked = look(); !looked) reporter.Say(looked.error().message);
+        next = std::chrono::steady_clock::now() + kLookAgain;
+      }
+    });
+  }
+  Uploaded uploaded;
+  const std::vector<UploadTarget> targets = MakeUploadTargets(places, hub);
+  uploaded.summary = RunUploader(source.queue_dir,
+                                 targets,
+                                 MakeUploaderOptions(hub, pipeline),
+                                 control,
+                                 [&](const UploadEvent& event) { reporter.Observe(event); });
+  ended = true;
+  if (watcher.joinable()) watcher.join();
+  reporter.End();
+  DF_ASSIGN_OR_RETURN(uploaded.report, MakeUploadReport(queue));
+  return uploaded;
+}
+
+int ExitCodeOf(const Uploaded& uploaded) {
+  const Status& status = uploaded.summary.status;
+  if (status) return uploaded.report.parked.empty() ? kExitDone : kExitQuarantined;
+  const Error& error = status.error();
+  fmt::print(stderr, "droidflow: {}\n", error.message);
+  if (NeedsPermission(error)) return kExitForbidden;
+  const bool is_ours = error.kind == ErrorKind::kCancelled || error.kind == ErrorKind::kBusy ||
+                       (error.kind == ErrorKind::kUsage && error.status.empty());
+  return is_ours ? ExitCodeOf(error.kind) : kExitQuarantined;
+}
+
+int RunUpload(const UploadCommandLine& command) {
+  const Result<MetadataOptions> options = command.flags.Resolve();
+  if (!options) return Report(options.error());
+  if (command.flags.print_config()) {
+    fmt::print("{}", FormatConfig(*options));
+    return kExitDone;
+  }
+  if (!options->hub.HasPlace()) {
+    return Report({ErrorKind::kUsage, "where to? Give --hf-repo or --hub"});
+  }
+  InstallStopHandlers();
+  const Result<Uploaded> uploaded = Upload(command, options->hub);
+  if (!uploaded) {
+    const int code = Report(uploaded.error());
+    return NeedsPermission(uploaded.error()) ? kExitForbidden : code;
+  }
+  if (command.json) {
+    fmt::print("{}\n", ToJson(uploaded->report, &uploaded->summary).dump(2));
+  } else if (!command.quiet) {
+    fmt::print("{}", FormatUploads(uploaded->report));
+  }
+  return ExitCodeOf(*uploaded);
+}
+
+}  // namespace
+
+void AddUploadCommand(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<UploadCommandLine>();
+  CLI::App* sub = app.add_subcommand(
+      "upload",
+      "Upload finished episodes, read them back and remove them here; run again to go on");
+  sub->add_option("DIR",
+                  command->dir,
+                  "Folder with finished episodes, or the directory of a run that has uploads left")
+      ->type_name("");
+  command->flags.AddTo(*sub, {OptionInfo::Group::kHub});
+  sub->add_flag("--watch", command->watch, "Go on until stopped, and look for new episodes");
+  sub->add_flag("--json", command->json, "Print the summary as JSON");
+  sub->add_flag("-q,--quiet", command->quiet, "Print errors only");
+  sub->footer(
+      "Example:\n"
+      "  droidflow upload /data/droid_depth --hf-repo lab/droid_depth --hf-private\n"
+      "Exit status: 0 done, 2 usage, 3 something could not be uploaded (it is kept), 10 no such\n"
+      "folder, 11 another process uploads, 12 no permission, 130 stopped by a signal.");
+  sub->callback([command, &exit_code] { exit_code = RunUpload(*command); });
+}
+
+}  // namespace droidflow
