@@ -291,6 +291,7 @@ Result<bool> RunUploads::IsUploaded(const TaskRecord& record) {
 }
 
 Status RunUploads::Offer(std::span<const Task> tasks) {
+  if (destinations_.empty()) return {};
   std::vector<UploadEntry> entries;
   for (std::size_t i = 0; i < tasks.size(); ++i) {
     for (const std::string& destination : destinations_) {
