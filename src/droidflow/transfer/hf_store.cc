@@ -379,6 +379,11 @@ class HfStore::Hub {
   // --- talking
   Result<HttpResponse> Ask(HttpRequest request);
   Result<Json> AskJson(const HttpRequest& request, std::string_view what);
+  /// FailOf, and where a refused token came from.
+  tl::unexpected<Error> Failed(const HttpResponse& response,
+                               const HttpRequest& request,
+                               std::string_view what,
+                               bool is_commit = false);
   bool FindTokenAgain(const std::string& refused);
   void Notice(const HttpResponse& response);
 
@@ -448,18 +453,23 @@ void HfStore::Hub::Notice(const HttpResponse& response) {
   options_.notice("the Hub warns: " + warning);
 }
 
+tl::unexpected<Error> HfStore::Hub::Failed(const HttpResponse& response,
+                                           const HttpRequest& request,
+                                           std::string_view what,
+                                           bool is_commit) {
+  auto failure = FailOf(response, request, what, is_commit);
+  if (failure.value().status == store_status::kUnauthorized) {
+    const std::scoped_lock lock(mutex_);
+    failure.value().message += token_.text.empty()
+                                   ? "; no token was found: set HF_TOKEN or run `hf auth login`"
+                                   : "; the token came from " + token_.source;
+  }
+  return failure;
+}
+
 Result<Json> HfStore::Hub::AskJson(const HttpRequest& request, std::string_view what) {
   DF_ASSIGN_OR_RETURN(const HttpResponse response, Ask(request));
-  if (!response.ok()) {
-    auto failure = FailOf(response, request, what);
-    const std::scoped_lock lock(mutex_);
-    if (failure.value().status == store_status::kUnauthorized) {
-      failure.value().message += token_.text.empty()
-                                     ? "; no token was found: set HF_TOKEN or run `hf auth login`"
-                                     : "; the token came from " + token_.source;
-    }
-    return failure;
-  }
+  if (!response.ok()) return Failed(response, request, what);
   Json json = Json::parse(response.body, nullptr, false);
   if (!json.is_discarded()) return json;
   return Fail(ErrorKind::kTransient, "{}: the answer is not JSON: {}", what, MaskUrl(request.url));
@@ -490,7 +500,7 @@ Status HfStore::Hub::Prepare() {
     DF_RETURN_IF_ERROR(Create());
     if (options_.branch != "main") DF_RETURN_IF_ERROR(MakeBranch());
   } else if (!response.ok()) {
-    return FailOf(response, request, "cannot look at the repository");
+    return Failed(response, request, "cannot look at the repository");
   }
   return CoverOurs();
 }
@@ -535,7 +545,7 @@ Status HfStore::Hub::Create() {
     } else if (response.status == 401 || response.status == 402 || response.status == 403) {
       if (Head()) return {};  // it is there; this token may not make any
     }
-    return FailOf(response, request, "cannot make the repository " + options_.repo);
+    return Failed(response, request, "cannot make the repository " + options_.repo);
   }
 }
 
@@ -544,7 +554,7 @@ Status HfStore::Hub::MakeBranch() {
       PostJson(fmt::format("{}/branch/{}", api_, PercentEncode(options_.branch)), Json::object());
   DF_ASSIGN_OR_RETURN(const HttpResponse response, Ask(request));
   if (response.ok() || response.status == 409) return {};
-  return FailOf(response, request, "cannot make the branch " + options_.branch);
+  return Failed(response, request, "cannot make the branch " + options_.branch);
 }
 
 /// Sees to it that .gitattributes has what droidflow writes.
@@ -606,7 +616,7 @@ Status HfStore::Hub::List(const std::string& revision,
     }
     DF_ASSIGN_OR_RETURN(const HttpResponse response, Ask(request));
     if (response.status == 404 && response.Header("x-error-code") == "EntryNotFound") return {};
-    if (!response.ok()) return FailOf(response, request, what);
+    if (!response.ok()) return Failed(response, request, what);
     const Json entries = ParseJson(response.body);
     if (!entries.is_array()) {
       return Fail(ErrorKind::kTransient, "{}: want an array: {}", what, MaskUrl(request.url));
@@ -718,7 +728,7 @@ Status HfStore::Hub::Read(const std::string& revision,
     if (response->status == 404 && response->Header("x-error-code") == "EntryNotFound") {
       return absent();
     }
-    return FailOf(*response, request, "cannot read " + path);
+    return Failed(*response, request, "cannot read " + path);
   }
 }
 
@@ -1026,7 +1036,7 @@ void HfStore::Hub::Verify(Object& object) {
                          object.file->path);
     object.again = true;
   } else if (!response->ok()) {
-    object.status = FailOf(*response, request, "cannot verify " + object.file->path);
+    object.status = Failed(*response, request, "cannot verify " + object.file->path);
   }
 }
 
@@ -1069,7 +1079,7 @@ Result<std::string> HfStore::Hub::SendCommit(const CommitBody& body) {
       .repeatable = false,
       .low_speed_time = std::max(kCommitTime, options_.low_speed_time)};
   DF_ASSIGN_OR_RETURN(const HttpResponse response, Ask(request));
-  if (!response.ok()) return FailOf(response, request, "cannot commit", true);
+  if (!response.ok()) return Failed(response, request, "cannot commit", true);
   std::string head = Text(Field(ParseJson(response.body), "commitOid"));
   if (IsSha(head)) return head;
   return FailAs(store_status::kUnclear,
