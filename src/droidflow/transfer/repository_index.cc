@@ -10,11 +10,6 @@ namespace {
 
 constexpr std::size_t kRows = 5000;  // per transaction: others want to write too
 
-bool IsShardIndex(std::string_view path) {
-  return path.ends_with(".jsonl") &&
-         (path.starts_with("meta/shard-") || path.find("/meta/shard-") != std::string_view::npos);
-}
-
 }  // namespace
 
 Status IndexRepository(UploadQueue& queue, const std::string& destination, Store& store) {

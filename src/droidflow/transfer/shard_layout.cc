@@ -78,6 +78,25 @@ Json ReadInlined(const fs::path& path) {
   return json.is_discarded() ? Json(nullptr) : json;
 }
 
+/// @param read  may throw what nlohmann-json throws when a key is missing or of another type.
+template <typename Read>
+Status EachLine(const std::string& text, const Read& read) {
+  int number = 0;
+  for (std::size_t begin = 0; begin < text.size();) {
+    const std::size_t end = std::min(text.find('\n', begin), text.size());
+    ++number;
+    try {
+      read(nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
+                                 text.begin() + static_cast<std::ptrdiff_t>(end)));
+    } catch (const nlohmann::json::exception& error) {
+      return Fail(
+          ErrorKind::kInvalidData, "want an episode's object, line {}: {}", number, error.what());
+    }
+    begin = end + 1;
+  }
+  return {};
+}
+
 }  // namespace
 
 Result<std::string> ShardMemberName(const ShardOptions& options,
@@ -154,20 +173,33 @@ Result<BuiltShard> BuildShard(const ShardOptions& options,
   return shard;
 }
 
+bool IsShardIndex(std::string_view path) {
+  return path.ends_with(".jsonl") &&
+         (path.starts_with("meta/shard-") || path.find("/meta/shard-") != std::string_view::npos);
+}
+
+Result<std::vector<ShardedEpisode>> ParseShardEpisodes(const std::string& text) {
+  std::vector<ShardedEpisode> episodes;
+  DF_RETURN_IF_ERROR(EachLine(text, [&](const nlohmann::json& line) {
+    ShardedEpisode episode{.key = line.at("key"),
+                           .shard = line.at("shard"),
+                           .folder = line.at("folder"),
+                           .members = {}};
+    for (const auto& member : line.at("members")) {
+      episode.members.push_back({.name = member.at("name"),
+                                 .offset = member.at("offset"),
+                                 .size_bytes = member.at("size"),
+                                 .sha256 = member.at("sha256")});
+    }
+    episodes.push_back(std::move(episode));
+  }));
+  return episodes;
+}
+
 Result<std::vector<std::string>> ParseShardIndex(const std::string& text) {
   std::vector<std::string> keys;
-  for (std::size_t begin = 0; begin < text.size();) {
-    const std::size_t end = std::min(text.find('\n', begin), text.size());
-    const auto line = nlohmann::json::parse(text.begin() + static_cast<std::ptrdiff_t>(begin),
-                                            text.begin() + static_cast<std::ptrdiff_t>(end),
-                                            nullptr,
-                                            /*allow_exceptions=*/false);
-    if (!line.is_object() || !line.contains("key") || !line["key"].is_string()) {
-      return Fail(ErrorKind::kInvalidData, "want an object with a key, line {}", keys.size() + 1);
-    }
-    keys.push_back(line["key"].get<std::string>());
-    begin = end + 1;
-  }
+  DF_RETURN_IF_ERROR(
+      EachLine(text, [&](const nlohmann::json& line) { keys.push_back(line.at("key")); }));
   return keys;
 }
 

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace droidflow {
@@ -54,6 +55,28 @@ struct BuiltShard {
                                             const std::string& name,
                                             const std::string& group,
                                             std::vector<QueuedEntry> episodes);
+
+/// Whether a path is that of a shard's index.
+[[nodiscard]] bool IsShardIndex(std::string_view path);
+
+/// A file of an episode in a shard.
+struct ShardMember {
+  std::string name;  ///< below the episode's folder
+  std::uint64_t offset = 0;
+  std::uint64_t size_bytes = 0;
+  std::string sha256;
+};
+
+/// A line of a shard's index.
+struct ShardedEpisode {
+  std::string key;
+  std::string shard;  ///< relative to what the index's `meta/` is in
+  std::string folder;
+  std::vector<ShardMember> members;
+};
+
+/// What a shard's index says. @return kInvalidData for what is no such index.
+[[nodiscard]] Result<std::vector<ShardedEpisode>> ParseShardEpisodes(const std::string& text);
 
 /// The keys that a shard's index names. @return kInvalidData for what is no such index.
 [[nodiscard]] Result<std::vector<std::string>> ParseShardIndex(const std::string& text);

@@ -108,12 +108,27 @@ for line in open(root + 'meta/shard-run-00000.jsonl'):
             "b.empty.json b.quality.json b.123.depth.mkv b.tracks.npz\n"
             "a depth\na AUTOLab/success/a {'num_frames': 7, 'uuid': 'a'}\n"
             "b depth\nb AUTOLab/success/b {'num_frames': 7, 'uuid': 'b'}\n");
-  EXPECT_THAT(ParseShardIndex(
-                  ReadFileText(dir / "staging/shard-run-00000/meta/shard-run-00000.jsonl").value())
-                  .value(),
-              ElementsAre("a", "b"));
+  const std::string index =
+      ReadFileText(dir / "staging/shard-run-00000/meta/shard-run-00000.jsonl").value();
+  EXPECT_THAT(ParseShardIndex(index).value(), ElementsAre("a", "b"));
+  const std::vector<ShardedEpisode> read = ParseShardEpisodes(index).value();
+  ASSERT_EQ(read.size(), 2U);
+  EXPECT_EQ(read[1].key, "b");
+  EXPECT_EQ(read[1].folder, "AUTOLab/success/b");
+  EXPECT_EQ(read[1].shard, "data/AUTOLab/shard-run-00000.tar");
+  const std::string tar = ReadFileText(dir / "staging/shard-run-00000" / read[1].shard).value();
+  for (const ShardMember& member : read[1].members) {
+    Sha256 hash;
+    hash.Add(std::as_bytes(std::span(tar)).subspan(member.offset, member.size_bytes));
+    EXPECT_EQ(hash.Finish(), member.sha256) << member.name;
+  }
+}
+
+TEST(ParseShardIndex, SaysWhichLineIsNoEpisode) {
   EXPECT_THAT(ParseShardIndex("{\"key\": \"a\"}\n[]\n"),
               FailsWith(ErrorKind::kInvalidData, HasSubstr("line 2")));
+  EXPECT_THAT(ParseShardEpisodes("{\"key\": \"a\"}\n"),
+              FailsWith(ErrorKind::kInvalidData, HasSubstr("line 1: ")));
 }
 
 TEST(BuildShard, GivesTheSameBytesForTheSameEpisodes) {
