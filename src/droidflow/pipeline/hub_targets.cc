@@ -1,12 +1,15 @@
 #include "droidflow/pipeline/hub_targets.h"
 
 #include "droidflow/jobs/progress.h"
+#include "droidflow/pipeline/dataset_card.h"
 #include "droidflow/pipeline/depth_product.h"
 #include "droidflow/transfer/folder_store.h"
 #include "droidflow/transfer/hf_store.h"
 #include "droidflow/transfer/repository_index.h"
 
 #include <algorithm>
+#include <map>
+#include <thread>
 #include <utility>
 
 #include <fmt/format.h>
@@ -68,7 +71,9 @@ Result<std::vector<HubPlace>> MakeHubPlaces(const HubOptions& options,
     const auto& [repo, folder] = place.name;
     if (!folder.empty()) {
       const fs::path path = fs::absolute(folder.substr(kSchemeLength)).lexically_normal();
-      places.push_back({place.destination, std::make_unique<FolderStore>(path)});
+      places.push_back({.destination = place.destination,
+                        .store = std::make_unique<FolderStore>(path),
+                        .folder = path});
       continue;
     }
     DF_ASSIGN_OR_RETURN(std::unique_ptr<HfStore> store,
@@ -78,7 +83,7 @@ Result<std::vector<HubPlace>> MakeHubPlaces(const HubOptions& options,
                                        .is_private = options.is_private,
                                        .upload_jobs = options.upload_jobs,
                                        .notice = notice}));
-    places.push_back({place.destination, std::move(store)});
+    places.push_back({.destination = place.destination, .store = std::move(store), .repo = repo});
   }
   return places;
 }
@@ -166,6 +171,33 @@ std::string AdviseOnLayout(std::size_t episodes, const MetadataOptions& options)
       episodes,
       episodes * FilesPerEpisode(options.pipeline),
       FormatBytes(static_cast<double>(episodes) * kMetadataBytes));
+}
+
+UploadSummary UploadToPlaces(const fs::path& queue_dir,
+                             const std::vector<HubPlace>& places,
+                             const HubOptions& options,
+                             Pipeline pipeline,
+                             const UploadControl& control,
+                             const std::function<void(const UploadEvent&)>& observe,
+                             const std::function<void(const std::string&)>& notice) {
+  std::map<std::string, std::thread> cards;  // beside the uploads: they do not wait for them
+  UploadSummary summary = RunUploader(
+      queue_dir,
+      MakeUploadTargets(places, options),
+      MakeUploaderOptions(options, pipeline),
+      control,
+      [&](const UploadEvent& event) {
+        observe(event);
+        if (event.kind != UploadEvent::Kind::kConfirmed || cards.contains(event.destination))
+          return;
+        const auto place = std::ranges::find(places, event.destination, &HubPlace::destination);
+        cards.emplace(event.destination, [&, place] {
+          const Status status = EnsureDatasetCard(*place->store, MakeCardContext(*place, options));
+          if (!status) notice(status.error().message);
+        });
+      });
+  for (auto& [destination, card] : cards) card.join();
+  return summary;
 }
 
 Result<UploadEntry> MakeUploadEntry(std::string destination,

@@ -27,6 +27,8 @@ inline constexpr const char* kEpisodeFiles[] = {"tracks.npz", "extrinsics.npz", 
 struct HubPlace {
   std::string destination;
   std::unique_ptr<Store> store;
+  std::string repo = {};              ///< on the Hub; empty: `folder`
+  std::filesystem::path folder = {};  ///< of this machine; empty: `repo`
 };
 
 /// Which destinations the options give a place; the pipeline without depth has one, kMetadata-
@@ -70,6 +72,16 @@ inline constexpr double kMetadataBytes = 45e6;
 
 /// What to do when so many episodes are too many files for a repository; empty: nothing.
 [[nodiscard]] std::string AdviseOnLayout(std::size_t episodes, const MetadataOptions& options);
+
+/// RunUploader, with the options' places. A place gets a data set card when its first episodes are
+/// confirmed, unless it has one; `notice` tells why it got none, which is no failure.
+[[nodiscard]] UploadSummary UploadToPlaces(const std::filesystem::path& queue_dir,
+                                           const std::vector<HubPlace>& places,
+                                           const HubOptions& options,
+                                           Pipeline pipeline,
+                                           const UploadControl& control,
+                                           const std::function<void(const UploadEvent&)>& observe,
+                                           const std::function<void(const std::string&)>& notice);
 
 /// The episode in `root/folder` with the files that the destination takes; its folder in the
 /// repository is `folder`. `root` becomes absolute. @return kNotFound without files.

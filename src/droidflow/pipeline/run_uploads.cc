@@ -67,10 +67,11 @@ Status IndexAll(const fs::path& queue_dir, const std::vector<HubPlace>& places) 
 Status UploadOfRun(const MetadataOptions& options, const std::atomic<Phase>& phase, Line& line) {
   const HubOptions& hub = options.hub;
   const fs::path queue_dir = options.RunDir();
+  const auto note = [&](const std::string& text) {
+    if (!text.empty()) line.Send("note", text);
+  };
   DF_ASSIGN_OR_RETURN(const std::vector<HubPlace> places,
-                      MakeHubPlaces(hub, options.pipeline, [&](const std::string& text) {
-                        line.Send("note", text);
-                      }));
+                      MakeHubPlaces(hub, options.pipeline, note));
   if (!hub.skip_check || hub.layout == HubLayout::kShards) {
     const Status indexed = IndexAll(queue_dir, places);
     if (!hub.skip_check) {
@@ -80,16 +81,16 @@ Status UploadOfRun(const MetadataOptions& options, const std::atomic<Phase>& pha
     if (!indexed && hub.layout == HubLayout::kShards) return indexed;
   }
   while (phase == Phase::kWait && StopSignal() == 0) std::this_thread::sleep_for(20ms);
-  const UploadSummary summary = RunUploader(
-      queue_dir,
-      MakeUploadTargets(places, hub),
-      MakeUploaderOptions(hub, options.pipeline),
-      {.finish = [&] { return phase == Phase::kFinish; }, .stop = [] { return StopSignal() != 0; }},
-      [&](const UploadEvent& event) {
-        const std::string text = DescribeEvent(event);
-        if (!text.empty()) line.Send("note", text);
-      });
-  return summary.status;
+  return UploadToPlaces(
+             queue_dir,
+             places,
+             hub,
+             options.pipeline,
+             {.finish = [&] { return phase == Phase::kFinish; },
+              .stop = [] { return StopSignal() != 0; }},
+             [&](const UploadEvent& event) { note(DescribeEvent(event)); },
+             note)
+      .status;
 }
 
 }  // namespace
