@@ -195,12 +195,14 @@ Result<Uploaded> Upload(const UploadCommandLine& command, const HubOptions& hub)
     });
   }
   Uploaded uploaded;
-  const std::vector<UploadTarget> targets = MakeUploadTargets(places, hub);
-  uploaded.summary = RunUploader(source.queue_dir,
-                                 targets,
-                                 MakeUploaderOptions(hub, pipeline),
-                                 control,
-                                 [&](const UploadEvent& event) { reporter.Observe(event); });
+  uploaded.summary = UploadToPlaces(
+      source.queue_dir,
+      places,
+      hub,
+      pipeline,
+      control,
+      [&](const UploadEvent& event) { reporter.Observe(event); },
+      [&](const std::string& line) { reporter.Say(line); });
   ended = true;
   if (watcher.joinable()) watcher.join();
   reporter.End();

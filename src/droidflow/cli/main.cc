@@ -51,6 +51,7 @@ int main(int argc, char** argv) {
   droidflow::AddDepthCommand(app, exit_code);
   droidflow::AddDepthEvalCommand(app, exit_code);
   droidflow::AddUploadCommand(app, exit_code);
+  droidflow::AddHubCommand(app, exit_code);
   droidflow::AddEpisodesCommand(app, exit_code);
   droidflow::AddStatusCommand(app, exit_code);
   droidflow::AddVerifyCommand(app, exit_code);
