@@ -14,8 +14,9 @@ import signal
 import subprocess
 import time
 
+import conftest
 import pytest
-from conftest import content, stop_group
+from conftest import stop_group
 from hub_server import HubServer
 
 REPO, OTHER = "tester/episodes", "tester/metadata"
@@ -83,6 +84,11 @@ class Data:
 
     def metadata(self) -> dict:
         return {name: data for name, data in self.wanted.items() if not name.endswith(DEPTH)}
+
+
+def content(folder: pathlib.Path) -> dict:
+    """As conftest.content, without the data set card."""
+    return {name: data for name, data in conftest.content(folder).items() if name != "README.md"}
 
 
 @pytest.fixture

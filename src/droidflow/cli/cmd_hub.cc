@@ -248,7 +248,6 @@ Result<int> WriteCard(const HubPlace& place,
                       const HubCommand& command,
                       Json& document) {
   CardContext context = MakeCardContext(place, hub);
-  context.depth = false;  // unless there is some
   DF_ASSIGN_OR_RETURN(const RepositoryContents contents, ReadRepository(*place.store));
   DF_RETURN_IF_ERROR(LookThrough(*place.store, contents, context));
   document["card"] = kCardFile;

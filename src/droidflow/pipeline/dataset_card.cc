@@ -68,11 +68,12 @@ from pathlib import Path
 
 import numpy as np
 
-episodes = [
+lines = [
     json.loads(line)
     for path in sorted(Path("meta").glob("*.jsonl"))
     for line in path.read_text().strip().split("\n")
 ]
+episodes = list({line["key"]: line for line in lines}.values())  # the later one counts
 
 
 def read(episode, name):
@@ -238,12 +239,23 @@ std::vector<Section> FormatsSections() {
   return sections;
 }
 
+/// A section without its code: the card has some of its own.
+std::string WithoutCode(std::string text) {
+  const std::string_view start = ":\n\n```python\n";
+  const std::string_view end = "\n```\n";
+  for (std::size_t at = 0; (at = text.find(start, at)) != std::string::npos;) {
+    text.replace(at, text.find(end, at + start.size()) + end.size() - at, ".\n");
+  }
+  return text;
+}
+
 std::string FormatFiles(const CardContext& context, const std::vector<Section>& sections) {
   std::string text = "\n## Files\n";
   for (const Section& section : sections) {
     if (!context.depth && section.title.find("/depth") != std::string::npos) continue;
+    if (!context.shards && section.title == "## Shards") continue;
     if (&section != &sections.front()) text += fmt::format("\n#{}\n", section.title);
-    text += section.text;
+    text += WithoutCode(section.text);
   }
   return text;
 }
@@ -404,7 +416,6 @@ CardContext MakeCardContext(const HubPlace& place, const HubOptions& options) {
           .type = options.type,
           .branch = options.branch,
           .shards = options.layout == HubLayout::kShards,
-          .depth = place.destination == kFullDestination,
           .folder = place.folder};
 }
 
@@ -449,7 +460,7 @@ Status LookThrough(Store& store, const RepositoryContents& contents, CardContext
   context.episodes = std::max(context.episodes, static_cast<std::int64_t>(folders.size()));
   if (folders.empty()) return {};
   context.shards = contents.HasShards();
-  context.depth = context.depth || contents.HasDepth();
+  context.depth = contents.HasDepth();
   for (const RepositoryEpisode& episode : contents.episodes) {
     const auto file = std::ranges::find(episode.files, kQualityFile, &RepositoryFile::name);
     if (file == episode.files.end()) continue;

@@ -22,8 +22,7 @@ struct CardContext {
   std::string type = "dataset";  ///< or "model"
   std::string branch = "main";
   bool shards = false;        ///< many episodes per file; else files under their own names
-  std::string prefix = {};    ///< folder of data/ and meta/ of shards; "" = the root
-  bool depth = false;         ///< whether it has, or will have, depth
+  bool depth = false;         ///< whether some episode has it
   std::int64_t episodes = 0;  ///< that it has, or will have
   std::string config = {};    ///< JSON: `config` of a quality.json; empty: not known
   std::string version = {};   ///< of the droidflow that made the episodes; empty: this one
@@ -31,8 +30,7 @@ struct CardContext {
   std::filesystem::path folder = {};
 };
 
-/// What is known of a place before anybody has looked at it; `episodes`, `config` and `version` are
-/// not.
+/// What is known of a place before anybody has looked into it.
 [[nodiscard]] CardContext MakeCardContext(const HubPlace& place, const HubOptions& options);
 
 /// The card. Its last line holds a hash of all before, by which IsGeneratedCard knows it.
