@@ -64,7 +64,10 @@ TEST(ShareOut, KeepsWhatTheUserGave) {
   EXPECT_EQ(BackendOf(resources), MatcherBackend::kReference);
 }
 
-TEST(ShareOut, LeavesMetadataAlone) { EXPECT_EQ(ShareOut({}, {}, 4).workers, 16); }
+TEST(ShareOut, LeavesMetadataAlone) {
+  const MetadataOptions options;
+  EXPECT_EQ(ShareOut(options, {}, 4).workers, 16);
+}
 
 TEST(NamesOfGpus, AreThoseThatTheUserAllows) {
   EXPECT_THAT(NamesOfGpus(2, nullptr), ElementsAre("0", "1"));
