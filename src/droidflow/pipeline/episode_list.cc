@@ -1,6 +1,7 @@
 #include "droidflow/pipeline/episode_list.h"
 
 #include "droidflow/core/files.h"
+#include "droidflow/core/text.h"
 #include "droidflow/episode/status.h"
 #include "droidflow/io/episode_finder.h"
 
@@ -22,25 +23,23 @@ namespace fs = std::filesystem;
 
 using SummariesByUuid = std::unordered_map<std::string_view, const CalibrationSummary*>;
 
-std::string_view Trim(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \t\r");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r") - begin + 1);
-}
-
 /// A folder of an episode is named by its path, a uuid has no '/'.
 bool IsFolderName(std::string_view entry) { return entry.find('/') != std::string_view::npos; }
 
 /// The entries of --episodes: lines of a file, or a list with commas; uuids, or folders below the
 /// root.
 /// '#' starts a comment in a file.
-Result<std::vector<std::string>> ReadEntries(const std::string& episodes) {
+Result<std::vector<std::string>> ReadEntries(const std::string& episodes, const fs::path& root) {
   std::string text = episodes;
   std::error_code ignored;
   const bool is_file = fs::is_regular_file(episodes, ignored);
-  // Text without the '+' of a uuid was meant as a file.
-  if (!is_file && episodes.find('+') == std::string::npos) {
-    return Fail(ErrorKind::kNotFound, "--episodes: no such file, and no uuid: {}", episodes);
+  // Text without the '+' of a uuid was meant as a file, or as a folder.
+  if (!is_file && episodes.find('+') == std::string::npos &&
+      !fs::is_directory(root / episodes.substr(0, episodes.find(',')), ignored)) {
+    return Fail(ErrorKind::kNotFound,
+                "--episodes: no such file, no folder in {}, and no uuid: {}",
+                root.string(),
+                episodes);
   }
   if (is_file) {
     DF_ASSIGN_OR_RETURN(text, ReadFileText(episodes));
@@ -50,7 +49,7 @@ Result<std::vector<std::string>> ReadEntries(const std::string& episodes) {
   std::size_t line = 1;
   for (std::size_t begin = 0; begin <= text.size(); ++line) {
     const std::size_t end = std::min(text.find_first_of(is_file ? "\n" : ",", begin), text.size());
-    const std::string entry(Trim(std::string_view(text).substr(begin, end - begin)));
+    const std::string entry(StripBlanks(std::string_view(text).substr(begin, end - begin)));
     begin = end + 1;
     if (entry.empty() || entry[0] == '#') continue;
     if (const auto id = ParseEpisodeId(entry); !id && !IsFolderName(entry)) {
@@ -127,7 +126,7 @@ Status FindAskedFor(const MetadataOptions& options,
                     EpisodeList& list) {
   const fs::path root = options.input.droid_root;
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
-                      ReadEntries(options.selection.episodes));
+                      ReadEntries(options.selection.episodes, root));
   for (const std::string& entry : entries) {
     Result<EpisodeRef> ref = IsFolderName(entry) ? FindEpisodeByPath(root, entry)
                                                  : FindEpisode(root, entry, &annotations);
