@@ -236,7 +236,10 @@ TEST(PlaceDirectory, ReplacesTheOldOneWhole) {
 TEST(PlaceDirectory, MakesAParentAgainThatIsRemovedMeanwhile) {
   const TemporaryDirectory dir;
   std::jthread cleaner([&](const std::stop_token& stop) {
-    while (!stop.stop_requested()) rmdir((dir / "out/lab").c_str());
+    while (!stop.stop_requested()) {
+      rmdir((dir / "out/lab").c_str());
+      std::this_thread::sleep_for(std::chrono::microseconds(20));
+    }
   });
   for (int i = 0; i < 200; ++i) {
     Write(dir / "incoming/1/a.txt", "new");
