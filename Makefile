@@ -61,7 +61,7 @@ check-layers:
 tidy:
 	@$(BOOTSTRAP) build lint
 	@test -f $(BUILD)/compile_commands.json || cmake --preset $(PRESET) -DDROIDFLOW_BUILD_TESTS=OFF
-	@run-clang-tidy -quiet -extra-arg=-Wno-unknown-warning-option -p $(BUILD) '/src/droidflow/(?!.*_test\.cc$$)'
+	@run-clang-tidy -quiet -extra-arg=-Wno-unknown-warning-option -p $(BUILD) '/src/droidflow/(?!.*_test\.(cc$$|dir/))'
 
 format:
 	@$(BOOTSTRAP) lint

@@ -9,6 +9,10 @@ target_compile_options(droidflow_flags INTERFACE -Wall -Wextra -Wshadow -Wnon-vi
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
   target_compile_options(droidflow_flags INTERFACE -Wno-restrict)
 endif()
+if(CMAKE_UNITY_BUILD AND CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  # What a translation unit includes may be a .cc here.
+  target_compile_options(droidflow_flags INTERFACE -Wno-subobject-linkage)
+endif()
 if(DROIDFLOW_WERROR)
   target_compile_options(droidflow_flags INTERFACE -Werror)
 endif()
@@ -19,11 +23,33 @@ if(DROIDFLOW_SANITIZE)
   target_link_options(droidflow_flags INTERFACE -fsanitize=${DROIDFLOW_SANITIZE})
 endif()
 
-# A room: one static library droidflow::<name> from the sources beside its CMakeLists.txt, and one
-# CTest "<room>/<stem>" per test file. DEPS are the rooms it may include (tools/check_layers.py
+# The program <target> of a room's test files, which CTest runs as <name>.
+function(droidflow_add_test target name)
+  cmake_parse_arguments(TEST "" "ROOM" "SOURCES;LIBS" ${ARGN})
+  add_executable(${target} ${TEST_SOURCES})
+  target_link_libraries(${target} PRIVATE droidflow_${TEST_ROOM} ${TEST_LIBS} droidflow_flags GTest::gmock_main)
+  # A test takes longer to optimise than it then saves.
+  target_compile_options(${target} PRIVATE $<IF:$<BOOL:${DROIDFLOW_SANITIZE}>,-O0,-O1>)
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  target_compile_definitions(${target} PRIVATE DROIDFLOW_SHARED_DIR="${DROIDFLOW_SHARED_DIR}"
+                                               DROIDFLOW_PYTHON="${DROIDFLOW_PYTHON}")
+  add_test(NAME ${name} COMMAND ${target})
+  set_tests_properties(${name} PROPERTIES TIMEOUT 900 LABELS ${TEST_ROOM})
+endfunction()
+
+# A room: one static library droidflow::<name> from the sources beside its CMakeLists.txt, and of its
+# test files one program <name>_test, CTest "<name>"; a file of LONE_TESTS is a program of its own,
+# <name>_<stem>, CTest "<name>/<stem>". DEPS are the rooms it may include (tools/check_layers.py
 # holds the code to it); PUBLIC_LIBS show in its headers, PRIVATE_LIBS stay in its .cc files.
+#
+# But for the preset dev, several sources are one translation unit (CMAKE_UNITY_BUILD), which takes a
+# third of the time: what is local to a .cc must have a name that is unique in the room. Files that
+# cannot do so are in ALONE. KERNELS: a room whose code is optimised as far as it goes.
 function(droidflow_add_room)
-  cmake_parse_arguments(ROOM "" "NAME" "SOURCES;DEPS;PUBLIC_LIBS;PRIVATE_LIBS;TESTS;TEST_LIBS" ${ARGN})
+  cmake_parse_arguments(ROOM "KERNELS" "NAME" "SOURCES;DEPS;PUBLIC_LIBS;PRIVATE_LIBS;TESTS;LONE_TESTS;TEST_LIBS;ALONE" ${ARGN})
+  if(ROOM_ALONE)
+    set_source_files_properties(${ROOM_ALONE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON)
+  endif()
   set(target droidflow_${ROOM_NAME})
   add_library(${target} STATIC ${ROOM_SOURCES})
   add_library(droidflow::${ROOM_NAME} ALIAS ${target})
@@ -36,6 +62,9 @@ function(droidflow_add_room)
   endforeach()
   target_link_libraries(${target} PUBLIC ${ROOM_PUBLIC_LIBS} PRIVATE ${ROOM_PRIVATE_LIBS}
                                                                      $<BUILD_INTERFACE:droidflow_flags>)
+  if(ROOM_KERNELS AND CMAKE_BUILD_TYPE STREQUAL "Release")
+    target_compile_options(${target} PRIVATE -O3)
+  endif()
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${ROOM_NAME})
   install(TARGETS ${target} EXPORT droidflow ARCHIVE DESTINATION ${CMAKE_INSTALL_LIBDIR})
   install(DIRECTORY ${CMAKE_CURRENT_SOURCE_DIR}/
@@ -46,22 +75,16 @@ function(droidflow_add_room)
           PATTERN "*_matchers.h" EXCLUDE
           PATTERN "test_support.h" EXCLUDE)
   if(DROIDFLOW_BUILD_TESTS)
-    foreach(test ${ROOM_TESTS})
+    if(ROOM_TESTS)
+      droidflow_add_test(${ROOM_NAME}_test ${ROOM_NAME} ROOM ${ROOM_NAME} SOURCES ${ROOM_TESTS}
+                         LIBS ${ROOM_TEST_LIBS})
+    endif()
+    foreach(test ${ROOM_LONE_TESTS})
       get_filename_component(stem ${test} NAME_WE)
-      set(test_target ${ROOM_NAME}_${stem})
-      add_executable(${test_target} ${test})
-      target_link_libraries(${test_target} PRIVATE ${target} ${ROOM_TEST_LIBS} droidflow_flags
-                                                   GTest::gmock_main)
-      if(DROIDFLOW_SANITIZE)
-        # Sanitized, a test takes twice as long to optimise as it then saves.
-        target_compile_options(${test_target} PRIVATE -O0)
-      endif()
-      set_target_properties(${test_target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
-      target_compile_definitions(${test_target} PRIVATE DROIDFLOW_SHARED_DIR="${DROIDFLOW_SHARED_DIR}"
-                                                        DROIDFLOW_PYTHON="${DROIDFLOW_PYTHON}")
       string(REGEX REPLACE "_test$" "" short ${stem})
-      add_test(NAME ${ROOM_NAME}/${short} COMMAND ${test_target})
-      set_tests_properties(${ROOM_NAME}/${short} PROPERTIES TIMEOUT 300 LABELS ${ROOM_NAME})
+      droidflow_add_test(${ROOM_NAME}_${stem} ${ROOM_NAME}/${short} ROOM ${ROOM_NAME} SOURCES ${test}
+                         LIBS ${ROOM_TEST_LIBS})
+      set_target_properties(${ROOM_NAME}_${stem} PROPERTIES UNITY_BUILD OFF)
     endforeach()
   endif()
 endfunction()

@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/core/files.h"
@@ -43,10 +44,6 @@ struct DepthCommand {
   bool dry_run = false;
 };
 
-void Print(const Json& json) {
-  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
-}
-
 Json RowsJson(const std::optional<RowAlignment>& rows, const RowOffset& removed) {
   return {{"measured", rows ? Json::parse(FormatRowAlignment(*rows)) : Json(nullptr)},
           {"removed_px", removed.offset_px}};
@@ -81,16 +78,17 @@ int RunPair(const DepthCommand& command,
   if (!report) return Report(report.error());
   for (const std::string& note : report->notes) fmt::print(stderr, "droidflow: {}\n", note);
   if (command.json) {
-    Print({{"out", options.out},
-           {"kind", geometry ? "depth" : "disparity"},
-           {"width", report->width_px},
-           {"height", report->height_px},
-           {"backend", ToString(report->backend)},
-           {"backend_parameters",
-            Json::parse(FormatBackendParameters(options.depth, report->backend, report->matcher))},
-           {"rows", RowsJson(report->rows, report->removed)},
-           {"valid_fraction", report->valid_fraction},
-           {"notes", report->notes}});
+    PrintJson(
+        {{"out", options.out},
+         {"kind", geometry ? "depth" : "disparity"},
+         {"width", report->width_px},
+         {"height", report->height_px},
+         {"backend", ToString(report->backend)},
+         {"backend_parameters",
+          Json::parse(FormatBackendParameters(options.depth, report->backend, report->matcher))},
+         {"rows", RowsJson(report->rows, report->removed)},
+         {"valid_fraction", report->valid_fraction},
+         {"notes", report->notes}});
     return kExitDone;
   }
   fmt::print("{}: {} of {}x{}, {}, {:.1f} % valid, {}\n",
@@ -215,7 +213,7 @@ int RunRecording(const DepthCommand& command,
   if (!report) return Report(report.error());
   PrintWarnings(command.input[0], *report);
   if (command.json) {
-    Print(ToJson(*report, duration.count()));
+    PrintJson(ToJson(*report, duration.count()));
   } else {
     PrintReport(*report, duration.count());
   }
@@ -280,9 +278,9 @@ int RunEpisode(const DepthCommand& command, MetadataOptions options) {
     }
   }
   if (command.json) {
-    Print({{"episode", ref->relative_path},
-           {"cameras", all},
-           {"seconds", std::round(duration.count() * 1000) / 1000}});
+    PrintJson({{"episode", ref->relative_path},
+               {"cameras", all},
+               {"seconds", std::round(duration.count() * 1000) / 1000}});
   }
   return has_depth && !has_failed ? kExitDone : kExitQuarantined;
 }

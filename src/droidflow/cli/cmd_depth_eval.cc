@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/depth/disparity_error.h"
 #include "droidflow/pipeline/map_file.h"
@@ -64,7 +65,7 @@ int RunDepthEval(const DepthEvalCommand& command) {
                        {"density", score->density_percent},
                        {"valid", score->valid ? ToJson(*score->valid) : Json(nullptr)},
                        {"dense", ToJson(score->dense)}};
-    fmt::print("{}\n", json.dump(2));
+    PrintJson(json);
     return kExitDone;
   }
   std::vector<std::vector<std::string>> rows = {{"", "BAD1", "BAD2", "BAD4", "AVG"}};

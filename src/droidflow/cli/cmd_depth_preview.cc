@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/pipeline/depth_pictures.h"
@@ -48,7 +49,7 @@ int RunDepthPreview(const DepthPreviewCommand& command) {
                        {"near_m", scale.near_mm / 1000.0},
                        {"far_m", scale.far_mm / 1000.0},
                        {"valid_fraction", preview->valid_share}};
-    fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
+    PrintJson(json);
     return kExitDone;
   }
   fmt::print("{} of depth, {:g} to {:g} m, {:.1f} % of the pixels have depth: {}\n",

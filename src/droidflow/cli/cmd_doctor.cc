@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/doctor.h"
 
@@ -42,7 +43,7 @@ int RunDoctor(const DoctorOptions& options) {
                       {"found", finding.text},
                       {"allows", finding.allows}});
     }
-    fmt::print("{}\n", rows.dump(2));
+    PrintJson(rows);
     return kExitDone;
   }
   for (const Finding& finding : findings) {

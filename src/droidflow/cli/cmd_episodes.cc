@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/episode_list.h"
@@ -22,7 +23,7 @@ struct EpisodesCommand {
   bool json = false;
 };
 
-void PrintJson(const EpisodeList& list) {
+void PrintList(const EpisodeList& list) {
   Json episodes = Json::array();
   for (const ListedEpisode& episode : list.episodes) {
     Json metric = nullptr;
@@ -42,7 +43,7 @@ void PrintJson(const EpisodeList& list) {
                          {"episodes", episodes},
                          {"duplicates", duplicates},
                          {"not_found", list.not_found_uuids}};
-  fmt::print("{}\n", document.dump(2));
+  PrintJson(document);
 }
 
 void PrintTable(const EpisodeList& list) {
@@ -74,7 +75,7 @@ int RunEpisodes(const EpisodesCommand& command) {
   if (!annotations) return Report(annotations.error());
   const Result<EpisodeList> list = ListEpisodes(*options, *annotations);
   if (!list) return Report(list.error());
-  command.json ? PrintJson(*list) : PrintTable(*list);
+  command.json ? PrintList(*list) : PrintTable(*list);
   return kExitDone;
 }
 

@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/jobs/progress.h"
@@ -41,10 +42,6 @@ int ReportHub(const Error& error) {
   const int code = Report(error);
   if (error.status == store_status::kNoRepository) return kExitNoInput;
   return NeedsPermission(error) ? kExitForbidden : code;
-}
-
-void PrintJson(const Json& document) {
-  fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
 }
 
 /// What a command does with one place; it adds to the document when JSON is wanted, else it prints.

@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/inspect.h"
 
@@ -68,7 +69,7 @@ int RunInspect(const InspectCommand& command) {
     }
   }
   if (command.json) {
-    fmt::print("{}\n", all.dump(2, ' ', false, Json::error_handler_t::replace));
+    PrintJson(all);
   } else {
     fmt::print("{}", FormatTable(rows, {2}));
     fmt::print(stderr, "{}", problems);

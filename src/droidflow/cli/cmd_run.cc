@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/run_report.h"
@@ -82,7 +83,7 @@ void PrintPlan(const RunPlan& plan,
                            {"out", into},
                            {"estimate", ToJson(estimate)},
                            {"episodes", episodes}};
-    fmt::print("{}\n", document.dump(2));
+    PrintJson(document);
     return;
   }
   fmt::print(
@@ -122,7 +123,7 @@ int RunCommand(const RunCommandLine& command) {
   if (command.json) {
     Json document = SummaryJson(*summary);
     document["uploads"] = ToJson(uploads);
-    fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
+    PrintJson(document);
   } else if (!command.quiet) {
     fmt::print("{}{}", FormatSummary(*summary), FormatUploads(uploads));
   }

@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/run_report.h"
 #include "droidflow/cli/upload_report.h"
@@ -52,7 +53,7 @@ int RunStatus(const StatusOptions& options) {
     }
     document["episodes"] = episodes;
     document["uploads"] = ToJson(uploads);
-    fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
+    PrintJson(document);
   } else {
     fmt::print("{}{}", FormatStore(summary), FormatUploads(uploads));
     std::vector<std::vector<std::string>> rows = {{"state", "status", "episode", "message"}};

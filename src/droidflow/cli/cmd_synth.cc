@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/synth.h"
 
@@ -48,7 +49,7 @@ int RunSynth(const SynthCommand& command) {
                         {"expected", fault.expected},
                         {"outcome", fault.outcome}});
     }
-    fmt::print("{}\n", Json{{"episodes", report->uuids}, {"faults", faults}}.dump(2));
+    PrintJson({{"episodes", report->uuids}, {"faults", faults}});
     return kExitDone;
   }
   fmt::print("{} good and {} broken episodes: {}\n",

@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/core/stop.h"
@@ -26,11 +27,6 @@ struct SingleCommand {
   bool json = false;
   bool dry_run = false;
 };
-
-/// Messages may hold names that are not UTF-8, as JSON must be.
-void Print(const Json& json) {
-  fmt::print("{}\n", json.dump(2, ' ', false, Json::error_handler_t::replace));
-}
 
 /// Every episode of the selection, one after another: an episode takes a few milliseconds.
 int RunMany(const SingleCommand& command, const EpisodeContext& context) {
@@ -69,7 +65,7 @@ int RunMany(const SingleCommand& command, const EpisodeContext& context) {
     fmt::print(stderr, "droidflow: {}\n", error.message);
   }
   if (command.json) {
-    Print({{"done", done}, {"files", files}, {"failed", failed}});
+    PrintJson({{"done", done}, {"files", files}, {"failed", failed}});
   } else {
     fmt::print("{} episodes done, {} failed, {} files in {}\n",
                done,
@@ -111,7 +107,7 @@ int RunSingle(const SingleCommand& command) {
     for (const Warning& warning : written->warnings) {
       warnings.push_back({{"code", warning.code}, {"text", warning.text}});
     }
-    Print({{"files", files}, {"warnings", warnings}});
+    PrintJson({{"files", files}, {"warnings", warnings}});
     return kExitDone;
   }
   for (const Warning& warning : written->warnings) {

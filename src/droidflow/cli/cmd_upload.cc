@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/upload_report.h"
@@ -238,7 +239,7 @@ int RunUpload(const UploadCommandLine& command) {
     return NeedsPermission(uploaded.error()) ? kExitForbidden : code;
   }
   if (command.json) {
-    fmt::print("{}\n", ToJson(uploaded->report, &uploaded->summary).dump(2));
+    PrintJson(ToJson(uploaded->report, &uploaded->summary));
   } else if (!command.quiet) {
     fmt::print("{}", FormatUploads(uploaded->report));
   }

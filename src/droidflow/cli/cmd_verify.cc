@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/upload_report.h"
 #include "droidflow/pipeline/doctor.h"
@@ -88,7 +89,7 @@ int RunVerify(const VerifyFlags& options) {
                            {"failed", failed},
                            {"uploaded", uploaded},
                            {"episodes", rows}};
-    fmt::print("{}\n", document.dump(2, ' ', false, Json::error_handler_t::replace));
+    PrintJson(document);
   } else {
     fmt::print("{} episodes checked, {} failed\n", directories.size(), failed);
     if (uploaded > 0) fmt::print("{} were uploaded and read back\n", uploaded);

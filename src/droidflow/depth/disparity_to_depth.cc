@@ -11,7 +11,6 @@ namespace {
 
 constexpr double kMillimetres = 1000;
 constexpr int kMost_mm = std::numeric_limits<std::uint16_t>::max();
-constexpr int kMostDisparities = 1024;  // As CheckMatcherOptions.
 constexpr std::int64_t kDisparitiesAtWidth = 256;
 constexpr std::int64_t kWidth_px = 1280;
 

@@ -10,7 +10,6 @@
 namespace droidflow {
 namespace {
 
-constexpr int kMostDisparities = 1024;
 constexpr int kMostP2 = 27;
 constexpr int kMostLrCheck_px = 4;
 

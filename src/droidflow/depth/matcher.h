@@ -22,6 +22,7 @@ using DisparityView = ImageView<const std::int16_t>;
 using DisparityImage = Image<std::int16_t>;
 inline constexpr std::int16_t kNoDisparity_px16 = -1;
 inline constexpr int kDisparityScale = 16;
+inline constexpr int kMostDisparities = 1024;
 
 /// Who matches. The first three give the same bits.
 enum class MatcherBackend {
@@ -41,7 +42,7 @@ enum class MatcherPreset { kFast, kBalanced, kQuality };
 /// How disparities are found; docs/matching.md defines every step.
 struct MatcherOptions {
   int min_disparity_px = 0;    ///< searched: min <= d < max
-  int max_disparity_px = 256;  ///< 1 … 1024; may be greater than the picture's width
+  int max_disparity_px = 256;  ///< 1 … kMostDisparities; may be greater than the picture's width
   bool half_size = false;      ///< match pictures of half the size
   int paths = 5;               ///< directions that costs are gathered from: 5 or 8
   int p1 = 7;                  ///< cost of a change by one disparity: 1 … p2_min

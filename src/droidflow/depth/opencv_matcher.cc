@@ -12,9 +12,9 @@ namespace droidflow {
 namespace {
 
 // Of OpenCV's documentation, for blocks of 3x3 pixels of one channel: 8 and 32 times their number.
-constexpr int kBlock_px = 3;
-constexpr int kP1 = 8 * kBlock_px * kBlock_px;
-constexpr int kP2 = 32 * kBlock_px * kBlock_px;
+constexpr int kSgbmBlock_px = 3;
+constexpr int kP1 = 8 * kSgbmBlock_px * kSgbmBlock_px;
+constexpr int kP2 = 32 * kSgbmBlock_px * kSgbmBlock_px;
 constexpr int kPreFilterCap = 63;
 constexpr int kUniqueness_percent = 10;
 constexpr int kLrCheck_px = 1;
@@ -43,7 +43,7 @@ class OpencvMatcher final : public Matcher {
     matcher_ = cv::StereoSGBM::create(
         options.min_disparity_px,
         rounded_px,
-        kBlock_px,
+        kSgbmBlock_px,
         kP1,
         kP2,
         kLrCheck_px,

@@ -140,11 +140,11 @@ std::vector<Place> FindCorners(const GrayImage& picture, int max_corners, int ma
 
 // ---- Search at half size --------------------------------------------------------------------
 
-constexpr int kCensusRadiusX_px = 4;
-constexpr int kCensusRadiusY_px = 3;
+constexpr int kWindowRadiusX_px = 4;
+constexpr int kWindowRadiusY_px = 3;
 // Census strings of nine pixels around a place are compared: 558 bits of a window of 13x11.
 constexpr int kCensusStep_px = 2;
-constexpr int kSearchMargin_px = kCensusRadiusX_px + kCensusStep_px;
+constexpr int kSearchMargin_px = kWindowRadiusX_px + kCensusStep_px;
 constexpr int kBitsCompared = 9 * 62;
 
 // A bit for each of the 62 pixels around one in a window of 9x7: whether it is darker. Exposure
@@ -155,18 +155,18 @@ Image<std::uint64_t> Census(const GrayImage& picture) {
   constexpr int kBytes = 8;
   using Bits = std::array<std::uint8_t, kTogether>;
   Image<std::uint64_t> census(picture.width_px(), picture.height_px());
-  const int end_x = picture.width_px() - kCensusRadiusX_px;
+  const int end_x = picture.width_px() - kWindowRadiusX_px;
   for (int y = 0; y < picture.height_px(); ++y) {
     std::uint64_t* const out = census.row(y);
     std::fill_n(out, picture.width_px(), std::uint64_t{0});
-    if (y < kCensusRadiusY_px || y >= picture.height_px() - kCensusRadiusY_px) continue;
+    if (y < kWindowRadiusY_px || y >= picture.height_px() - kWindowRadiusY_px) continue;
     // A row may be read up to 64 bytes past its end.
-    for (int x = kCensusRadiusX_px; x < end_x; x += kTogether) {
+    for (int x = kWindowRadiusX_px; x < end_x; x += kTogether) {
       const std::uint8_t* const centre = picture.row(y) + x;
       std::array<Bits, kBytes> bytes{};
       int neighbour = 0;
-      for (int dy = -kCensusRadiusY_px; dy <= kCensusRadiusY_px; ++dy) {
-        for (int dx = -kCensusRadiusX_px; dx <= kCensusRadiusX_px; ++dx) {
+      for (int dy = -kWindowRadiusY_px; dy <= kWindowRadiusY_px; ++dy) {
+        for (int dx = -kWindowRadiusX_px; dx <= kWindowRadiusX_px; ++dx) {
           if (dx == 0 && dy == 0) continue;
           const std::uint8_t* const other = picture.row(y + dy) + x + dx;
           Bits& bits = bytes[static_cast<std::size_t>(neighbour++ / 8)];

@@ -11,8 +11,8 @@
 namespace droidflow {
 namespace {
 
-constexpr int kWeightBits = 8;
-constexpr int kOne = 1 << kWeightBits;
+constexpr int kRowWeightBits = 8;
+constexpr int kOne = 1 << kRowWeightBits;
 
 double Sinc(double x) {
   const double angle_rad = std::numbers::pi * x;
@@ -90,7 +90,7 @@ void RowShifter::Apply(GrayView picture, GrayImage& out) const {
       for (; x < end; ++x) {
         int sum = kOne / 2;
         for (std::size_t tap = 0; tap < rows.size(); ++tap) sum += weights[tap] * rows[tap][x];
-        row[x] = static_cast<std::uint8_t>(std::clamp(sum >> kWeightBits, 0, 255));
+        row[x] = static_cast<std::uint8_t>(std::clamp(sum >> kRowWeightBits, 0, 255));
       }
     }
   }

@@ -47,6 +47,9 @@ struct Trajectory {
 /// Keeps the first `frames` steps; does nothing for a shorter trajectory.
 void TruncateTrajectory(Trajectory& trajectory, std::size_t frames);
 
+/// What DROID was recorded at, where times do not tell.
+inline constexpr double kDefaultFps = 15;
+
 /// Control steps a second: 1000 over the mean step, without pauses of more than three times the
 /// median step.
 ///

@@ -21,8 +21,6 @@ using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
 using ::testing::SizeIs;
-using Bytes = droidflow::Record<std::endian::little>;
-
 constexpr std::array kCompressions{
     McapCompression::kNone, McapCompression::kLz4, McapCompression::kZstd};
 
@@ -365,21 +363,29 @@ TEST(McapReader, CountsASelectionFromTheNextMessageOn) {
 
 // ---- files built by hand
 
-std::string Prefixed(std::string_view text) { return Bytes().U32(text.size()).Text(text).bytes(); }
+std::string Prefixed(std::string_view text) {
+  return LittleEndianRecord().U32(text.size()).Text(text).bytes();
+}
 
 std::string RecordOf(int opcode, std::string_view content) {
-  return Bytes().U8(opcode).U64(content.size()).Text(content).bytes();
+  return LittleEndianRecord().U8(opcode).U64(content.size()).Text(content).bytes();
 }
 
 std::string ChannelRecord(int id, std::string_view topic) {
-  return RecordOf(
-      mcap::kChannel,
-      Bytes().U16(id).U16(0).Text(Prefixed(topic)).Text(Prefixed("json")).U32(0).bytes());
+  return RecordOf(mcap::kChannel,
+                  LittleEndianRecord()
+                      .U16(id)
+                      .U16(0)
+                      .Text(Prefixed(topic))
+                      .Text(Prefixed("json"))
+                      .U32(0)
+                      .bytes());
 }
 
 std::string MessageRecord(int channel, std::uint64_t time_ns, std::string_view data) {
-  return RecordOf(mcap::kMessage,
-                  Bytes().U16(channel).U32(0).U64(time_ns).U64(time_ns).Text(data).bytes());
+  return RecordOf(
+      mcap::kMessage,
+      LittleEndianRecord().U16(channel).U32(0).U64(time_ns).U64(time_ns).Text(data).bytes());
 }
 
 /// @param stored  the records as the file holds them; `size` is what they have uncompressed.
@@ -388,7 +394,7 @@ std::string ChunkRecord(std::string_view compression,
                         std::uint64_t size,
                         std::uint32_t crc32 = 0) {
   return RecordOf(mcap::kChunk,
-                  Bytes()
+                  LittleEndianRecord()
                       .U64(0)
                       .U64(0)
                       .U64(size)
@@ -405,7 +411,7 @@ std::string ChunkRecord(std::string_view records) {
 
 std::string IndexRecord(int channel, std::uint64_t time_ns, std::uint64_t offset) {
   return RecordOf(mcap::kMessageIndex,
-                  Bytes().U16(channel).U32(16).U64(time_ns).U64(offset).bytes());
+                  LittleEndianRecord().U16(channel).U32(16).U64(time_ns).U64(offset).bytes());
 }
 
 /// A file without a summary.
@@ -413,8 +419,8 @@ std::string FileOf(std::string_view records) {
   return std::string(mcap::kMagic)
       .append(RecordOf(mcap::kHeader, Prefixed("") + Prefixed("by hand")))
       .append(records)
-      .append(RecordOf(mcap::kDataEnd, Bytes().U32(0).bytes()))
-      .append(RecordOf(mcap::kFooter, Bytes().Zeros(mcap::kFooter_bytes).bytes()))
+      .append(RecordOf(mcap::kDataEnd, LittleEndianRecord().U32(0).bytes()))
+      .append(RecordOf(mcap::kFooter, LittleEndianRecord().Zeros(mcap::kFooter_bytes).bytes()))
       .append(mcap::kMagic);
 }
 
@@ -466,8 +472,9 @@ TEST(McapReader, OrdersTimesByPlaceNotByIndex) {
       MessageRecord(1, 50, "") + MessageRecord(2, 30, "") + MessageRecord(1, 40, "");
   const std::size_t one = MessageRecord(1, 50, "").size();
   const TemporaryDirectory directory;
-  const std::string index = RecordOf(
-      mcap::kMessageIndex, Bytes().U16(1).U32(32).U64(40).U64(2 * one).U64(50).U64(0).bytes());
+  const std::string index =
+      RecordOf(mcap::kMessageIndex,
+               LittleEndianRecord().U16(1).U32(32).U64(40).U64(2 * one).U64(50).U64(0).bytes());
   ASSERT_THAT(
       WriteFile(directory / "x",
                 FileOf(ChannelRecord(1, "a") + ChannelRecord(2, "b") + MessageRecord(2, 60, "") +
@@ -600,7 +607,7 @@ TEST(McapReader, SaysWhichChunkHasTheWrongChecksum) {
 TEST(McapReader, RefusesLengthsThatCannotBe) {
   const std::string good = ChannelRecord(1, "a") + MessageRecord(1, 1, "data");
   const auto long_record = [](int opcode, std::uint64_t length) {
-    return Bytes().U8(opcode).U64(length).bytes();
+    return LittleEndianRecord().U8(opcode).U64(length).bytes();
   };
   const std::vector<std::pair<std::string, std::string>> cases{
       {ChunkRecord(good + long_record(mcap::kMessage, std::uint64_t{1} << 40) + good),
@@ -610,18 +617,20 @@ TEST(McapReader, RefusesLengthsThatCannotBe) {
       {ChunkRecord(good + RecordOf(mcap::kMessage, "short")), "a message of 5 bytes"},
       {ChunkRecord(good + MessageRecord(2, 1, "")), "channel 2, which is not described"},
       {ChunkRecord(good + ChunkRecord(good)), "a chunk inside a chunk"},
-      {RecordOf(mcap::kChannel, Bytes().U32(1).U32(0xFFFFFFFF).Zeros(20).bytes()),
+      {RecordOf(mcap::kChannel, LittleEndianRecord().U32(1).U32(0xFFFFFFFF).Zeros(20).bytes()),
        "byte 32: a channel that needs more than its 28 bytes"},
       {RecordOf(mcap::kChannel, ""), "a channel that needs more than its 0 bytes"},
       {long_record(mcap::kMessage, ~std::uint64_t{0}), "byte 32: a record of opcode 5 that says"},
       {long_record(mcap::kChannel, 300'000'000),
        "byte 32: a record of opcode 4 with 300000000 bytes, want at most 65536"},
-      {ChannelRecord(1, "a") + Bytes().U8(mcap::kMessage).U64(300'000'000).U16(1).Zeros(20).bytes(),
+      {ChannelRecord(1, "a") +
+           LittleEndianRecord().U8(mcap::kMessage).U64(300'000'000).U16(1).Zeros(20).bytes(),
        "a record of opcode 5 with 299999978 bytes"},
       {RecordOf(mcap::kChunk, "short"), "byte 32: a chunk of 5 bytes"},
-      {RecordOf(mcap::kChunk, Bytes().Zeros(28).U32(0x7FFFFFFF).Zeros(8).bytes()),
+      {RecordOf(mcap::kChunk, LittleEndianRecord().Zeros(28).U32(0x7FFFFFFF).Zeros(8).bytes()),
        "a chunk of 40 bytes that says 2147483647"},
-      {RecordOf(mcap::kChunk, Bytes().Zeros(32).U64(7).bytes()), "a chunk of 40 bytes that says 7"},
+      {RecordOf(mcap::kChunk, LittleEndianRecord().Zeros(32).U64(7).bytes()),
+       "a chunk of 40 bytes that says 7"},
       {ChunkRecord("", good, good.size() + 1), "about its content"},
       {ChunkRecord("brotli\n", good, 1),
        "want a chunk with lz4, zstd or no compression, have "
@@ -640,9 +649,9 @@ TEST(McapReader, RefusesLengthsThatCannotBe) {
 }
 
 TEST(McapReader, TakesALongRecordInAShortFileForOneThatWasCutOff) {
-  const Content content =
-      ReadBytes(FileOf(ChannelRecord(1, "a") + MessageRecord(1, 1, "data") +
-                       Bytes().U8(mcap::kMessage).U64(250'000'000).U16(1).Zeros(20).bytes()));
+  const Content content = ReadBytes(
+      FileOf(ChannelRecord(1, "a") + MessageRecord(1, 1, "data") +
+             LittleEndianRecord().U8(mcap::kMessage).U64(250'000'000).U16(1).Zeros(20).bytes()));
   EXPECT_EQ(content.error, std::nullopt);
   EXPECT_THAT(content.messages, SizeIs(1));
   EXPECT_THAT(content.warnings, ElementsAre(HasSubstr("the file has no end record")));
@@ -650,7 +659,7 @@ TEST(McapReader, TakesALongRecordInAShortFileForOneThatWasCutOff) {
 
 /// A zstd frame with one stored block (RFC 8878, 3.1.1).
 std::string ZstdFrame(int window_log, std::string_view content) {
-  return Bytes()
+  return LittleEndianRecord()
       .U32(0xFD2FB528)
       .U8(0)  // No size, no checksum.
       .U8(static_cast<std::uint64_t>(window_log - 10) << 3)

@@ -19,8 +19,6 @@ namespace droidflow {
 namespace {
 
 using mcap::Opcode;
-using Bytes = droidflow::Record<std::endian::little>;
-
 constexpr std::size_t kMaxIds = std::numeric_limits<std::uint16_t>::max();
 
 std::span<const std::byte> AsBytes(std::string_view text) { return std::as_bytes(std::span(text)); }
@@ -30,10 +28,12 @@ std::string_view AsText(std::span<const std::byte> bytes) {
 }
 
 /// Text as MCAP has it: its length in front.
-std::string Prefixed(std::string_view text) { return Bytes().U32(text.size()).Text(text).bytes(); }
+std::string Prefixed(std::string_view text) {
+  return LittleEndianRecord().U32(text.size()).Text(text).bytes();
+}
 
 std::string RecordOf(Opcode opcode, std::string_view content) {
-  return Bytes().U8(opcode).U64(content.size()).Text(content).bytes();
+  return LittleEndianRecord().U8(opcode).U64(content.size()).Text(content).bytes();
 }
 
 std::string_view NameOf(McapCompression compression) {
@@ -89,7 +89,7 @@ class McapWriter::Impl {
       return Fail(ErrorKind::kInternal, "more than {} schemas: {}", kMaxIds, path());
     }
     const auto id = static_cast<std::uint16_t>(schemas_.size() + 1);
-    Bytes content;
+    LittleEndianRecord content;
     content.U16(id).Text(Prefixed(name)).Text(Prefixed(encoding)).Text(Prefixed(AsText(data)));
     schemas_.push_back({.record = RecordOf(mcap::kSchema, content.bytes())});
     return id;
@@ -103,7 +103,7 @@ class McapWriter::Impl {
       return Fail(ErrorKind::kInternal, "more than {} channels: {}", kMaxIds, path());
     }
     const auto id = static_cast<std::uint16_t>(channels_.size() + 1);
-    Bytes content;
+    LittleEndianRecord content;
     content.U16(id).U16(schema_id).Text(Prefixed(topic)).Text(Prefixed(message_encoding));
     content.U32(0);  // No metadata.
     channels_.push_back({.record = RecordOf(mcap::kChannel, content.bytes()),
@@ -132,7 +132,7 @@ class McapWriter::Impl {
     Channel& channel = channels_[channel_id - 1U];
     Describe(channel);
     channel.index.emplace_back(log_time_ns, chunk_.size());
-    chunk_ += Bytes()
+    chunk_ += LittleEndianRecord()
                   .U8(mcap::kMessage)
                   .U64(size)
                   .U16(channel_id)
@@ -151,16 +151,19 @@ class McapWriter::Impl {
     if (!chunk_.empty()) {
       DF_RETURN_IF_ERROR(EndChunk());
     }
-    DF_RETURN_IF_ERROR(Put(RecordOf(mcap::kDataEnd, Bytes().U32(crc_).bytes())));
+    DF_RETURN_IF_ERROR(Put(RecordOf(mcap::kDataEnd, LittleEndianRecord().U32(crc_).bytes())));
 
     std::string summary;
     std::string offsets;
     const std::uint64_t summary_start = position_;
     const auto add_group = [&](Opcode opcode, std::string_view records) {
       if (records.empty()) return;
-      offsets += RecordOf(
-          mcap::kSummaryOffset,
-          Bytes().U8(opcode).U64(summary_start + summary.size()).U64(records.size()).bytes());
+      offsets += RecordOf(mcap::kSummaryOffset,
+                          LittleEndianRecord()
+                              .U8(opcode)
+                              .U64(summary_start + summary.size())
+                              .U64(records.size())
+                              .bytes());
       summary += records;
     };
     add_group(mcap::kSchema, Joined(schemas_));
@@ -171,13 +174,13 @@ class McapWriter::Impl {
     summary += offsets;
 
     // The checksum covers the footer up to itself.
-    summary += Bytes()
+    summary += LittleEndianRecord()
                    .U8(mcap::kFooter)
                    .U64(mcap::kFooter_bytes)
                    .U64(summary_start)
                    .U64(offsets_start)
                    .bytes();
-    summary += Bytes().U32(Crc32(AsBytes(summary))).bytes();
+    summary += LittleEndianRecord().U32(Crc32(AsBytes(summary))).bytes();
     DF_RETURN_IF_ERROR(Put(summary));
     DF_RETURN_IF_ERROR(Put(mcap::kMagic));
     return file_.Commit();
@@ -234,7 +237,7 @@ class McapWriter::Impl {
     }
     const std::string_view stored =
         options_.compression == McapCompression::kNone ? chunk_ : packed;
-    const std::string head = Bytes()
+    const std::string head = LittleEndianRecord()
                                  .U64(chunk_times_.first_ns)
                                  .U64(chunk_times_.last_ns)
                                  .U64(chunk_.size())
@@ -242,24 +245,24 @@ class McapWriter::Impl {
                                  .Text(Prefixed(NameOf(options_.compression)))
                                  .U64(stored.size())
                                  .bytes();
-    DF_RETURN_IF_ERROR(
-        Put(Bytes().U8(mcap::kChunk).U64(head.size() + stored.size()).Text(head).bytes()));
+    DF_RETURN_IF_ERROR(Put(
+        LittleEndianRecord().U8(mcap::kChunk).U64(head.size() + stored.size()).Text(head).bytes()));
     DF_RETURN_IF_ERROR(Put(stored));
     const std::uint64_t end = position_;
 
-    Bytes places;
+    LittleEndianRecord places;
     for (std::size_t i = 0; i < channels_.size(); ++i) {
       Channel& channel = channels_[i];
       if (channel.index.empty()) continue;
       places.U16(i + 1).U64(position_);
-      Bytes content;
+      LittleEndianRecord content;
       content.U16(i + 1).U32(channel.index.size() * 16);
       for (const auto& [time_ns, offset] : channel.index) content.U64(time_ns).U64(offset);
       DF_RETURN_IF_ERROR(Put(RecordOf(mcap::kMessageIndex, content.bytes())));
       channel.index.clear();
     }
 
-    Bytes content;
+    LittleEndianRecord content;
     content.U64(chunk_times_.first_ns)
         .U64(chunk_times_.last_ns)
         .U64(start)
@@ -280,14 +283,14 @@ class McapWriter::Impl {
 
   [[nodiscard]] std::string Statistics() const {
     std::uint64_t num_messages = 0;
-    Bytes counts;
+    LittleEndianRecord counts;
     for (std::size_t i = 0; i < channels_.size(); ++i) {
       if (channels_[i].num_messages == 0) continue;
       num_messages += channels_[i].num_messages;
       counts.U16(i + 1).U64(channels_[i].num_messages);
     }
     return RecordOf(mcap::kStatistics,
-                    Bytes()
+                    LittleEndianRecord()
                         .U64(num_messages)
                         .U16(schemas_.size())
                         .U32(channels_.size())

@@ -21,21 +21,19 @@ constexpr std::uint32_t kTicksPerFrame = 1000;
 constexpr std::uint32_t kFixedOne = 1 << 16;
 constexpr std::uint32_t k72Dpi = 72 << 16;
 
-using Bytes = droidflow::Record<std::endian::big>;
-
 /// The transformation in movie and track headers: none.
 std::string UnitMatrix() {
-  return Bytes().U32(kFixedOne).Zeros(12).U32(kFixedOne).Zeros(12).U32(1 << 30).bytes();
+  return BigEndianRecord().U32(kFixedOne).Zeros(12).U32(kFixedOne).Zeros(12).U32(1 << 30).bytes();
 }
 
 std::string Box(std::string_view type, std::string_view content) {
-  return Bytes().U32(content.size() + 8).Text(type).Text(content).bytes();
+  return BigEndianRecord().U32(content.size() + 8).Text(type).Text(content).bytes();
 }
 
 std::string Chunk(std::string_view type, std::string_view content) {
   const std::string body = std::string(type).append(content);
   const std::uint32_t crc = Crc32(std::as_bytes(std::span(body)));
-  return Bytes().U32(content.size()).Text(body).U32(crc).bytes();
+  return BigEndianRecord().U32(content.size()).Text(body).U32(crc).bytes();
 }
 
 Result<std::string> EncodePng(const StillVideo& video) {
@@ -54,7 +52,7 @@ Result<std::string> EncodePng(const StillVideo& video) {
       compressor.get(), rows.data(), rows.size(), packed.data(), packed.size()));
   // 8 bits, gray, deflated, no filter method, not interlaced.
   const std::string header =
-      Bytes().U32(width).U32(video.height_px).U8(8).U8(0).U8(0).U8(0).U8(0).bytes();
+      BigEndianRecord().U32(width).U32(video.height_px).U8(8).U8(0).U8(0).U8(0).U8(0).bytes();
   return "\x89PNG\r\n\x1a\n" + Chunk("IHDR", header) + Chunk("IDAT", packed) + Chunk("IEND", "");
 }
 
@@ -64,9 +62,9 @@ std::string MovieBox(const StillVideo& video,
                      std::size_t png_size) {
   const auto num_frames = static_cast<std::uint64_t>(video.frame_count);
   const std::uint64_t duration = num_frames * kTicksPerFrame;
-  const auto full = [] { return Bytes().U32(0); };  // Version and flags.
+  const auto full = [] { return BigEndianRecord().U32(0); };  // Version and flags.
 
-  const std::string sample_entry = Bytes()
+  const std::string sample_entry = BigEndianRecord()
                                        .Zeros(6)
                                        .U16(1)  // Data in this file: the first data reference.
                                        .Zeros(16)
@@ -82,7 +80,7 @@ std::string MovieBox(const StillVideo& video,
                                        .U16(32 + 8)  // Gray, 8 bits.
                                        .U16(0xFFFF)  // No colour table.
                                        .bytes();
-  Bytes chunk_offsets = full().U32(num_frames);
+  BigEndianRecord chunk_offsets = full().U32(num_frames);
   for (std::uint64_t i = 0; i < num_frames; ++i) chunk_offsets.U32(png_byte);
   const std::string sample_table =
       Box("stbl",
@@ -94,8 +92,9 @@ std::string MovieBox(const StillVideo& video,
   constexpr std::uint32_t kSelfContained = 1;
   const std::string data_info = Box(
       "dinf",
-      Box("dref", full().U32(1).Text(Box("url ", Bytes().U32(kSelfContained).bytes())).bytes()));
-  const std::string video_header = Box("vmhd", Bytes().U32(1).Zeros(8).bytes());
+      Box("dref",
+          full().U32(1).Text(Box("url ", BigEndianRecord().U32(kSelfContained).bytes())).bytes()));
+  const std::string video_header = Box("vmhd", BigEndianRecord().U32(1).Zeros(8).bytes());
   const std::string media = Box(
       "mdia",
       Box("mdhd", full().U32(0).U32(0).U32(timescale).U32(duration).U16(0x55C4).U16(0).bytes()) +
@@ -103,7 +102,7 @@ std::string MovieBox(const StillVideo& video,
           Box("minf", video_header + data_info + sample_table));
   constexpr std::uint32_t kEnabledInMovie = 3;
   const std::string track_header = Box("tkhd",
-                                       Bytes()
+                                       BigEndianRecord()
                                            .U32(kEnabledInMovie)
                                            .U32(0)
                                            .U32(0)
@@ -145,7 +144,8 @@ Status WriteStillMp4(const std::filesystem::path& path, const StillVideo& video)
   DF_CHECK(video.fps >= 0.001 && video.fps <= 1e6, "{} Hz", video.fps);
 
   DF_ASSIGN_OR_RETURN(const std::string png, EncodePng(video));
-  const std::string file_type = Box("ftyp", Bytes().Text("qt  ").U32(0x200).Text("qt  ").bytes());
+  const std::string file_type =
+      Box("ftyp", BigEndianRecord().Text("qt  ").U32(0x200).Text("qt  ").bytes());
   const std::size_t png_byte = file_type.size() + 8;
   const auto timescale = static_cast<std::uint32_t>(std::lround(video.fps * kTicksPerFrame));
   return WriteFileAtomically(

@@ -30,8 +30,6 @@ constexpr std::uint32_t kRegularFile0644 = 0100644U << 16;
 constexpr std::uint16_t kTime = 0;
 constexpr std::uint16_t kDate = 1 << 5 | 1;  // 1980-01-01, the first day that ZIP can tell.
 
-using Bytes = droidflow::Record<std::endian::little>;
-
 std::uint16_t FlagsFor(std::string_view file_name) {
   const bool is_ascii =
       std::all_of(file_name.begin(), file_name.end(), [](char c) { return (c & 0x80) == 0; });
@@ -79,7 +77,7 @@ Status NpzWriter::BeginMember(std::string_view name,
                 .offset = Position(),
                 .size_bytes = npy_header.size() + data_bytes};
   const bool is_zip64 = member.size_bytes > limits_.max_plain_bytes;
-  Bytes extra;
+  LittleEndianRecord extra;
   if (is_zip64) {
     extra.U16(zip::kExtraZip64).U16(16).U64(member.size_bytes).U64(member.size_bytes);
   }
@@ -90,7 +88,7 @@ Status NpzWriter::BeginMember(std::string_view name,
   extra.U16(zip::kExtraAlignment).U16(2 + padding).U16(kAlignment_bytes).Zeros(padding);
 
   const std::uint64_t size_field = is_zip64 ? zip::kSeeZip64 : member.size_bytes;
-  Bytes header;
+  LittleEndianRecord header;
   header.U32(zip::kLocalHeader)
       .U16(is_zip64 ? kVersionZip64 : kVersionPlain)
       .U16(FlagsFor(member.file_name))
@@ -125,7 +123,7 @@ Status NpzWriter::EndMember() {
   is_open_ = false;
   member.crc32 = crc32_;
 
-  const std::string crc = Bytes().U32(crc32_).bytes();
+  const std::string crc = LittleEndianRecord().U32(crc32_).bytes();
   const std::uint64_t offset = member.offset + kCrcInLocalHeader;
   if (offset >= flushed_) {
     std::memcpy(buffer_.get() + begin_ + (offset - flushed_), crc.data(), crc.size());
@@ -225,16 +223,16 @@ Status NpzWriter::Finish() {
   for (const Member& member : members_) {
     const bool is_large = member.size_bytes > limits_.max_plain_bytes;
     const bool is_far = member.offset > limits_.max_plain_bytes;
-    Bytes fields64;
+    LittleEndianRecord fields64;
     if (is_large) fields64.U64(member.size_bytes).U64(member.size_bytes);
     if (is_far) fields64.U64(member.offset);
-    Bytes extra;
+    LittleEndianRecord extra;
     if (is_large || is_far) {
       extra.U16(zip::kExtraZip64).U16(fields64.bytes().size()).Text(fields64.bytes());
     }
     const std::uint16_t version = is_large || is_far ? kVersionZip64 : kVersionPlain;
     const std::uint64_t size_field = is_large ? zip::kSeeZip64 : member.size_bytes;
-    Bytes header;
+    LittleEndianRecord header;
     header.U32(zip::kCentralHeader)
         .U16(kMadeByUnix | version)
         .U16(version)
@@ -259,7 +257,7 @@ Status NpzWriter::Finish() {
   const bool has_many = members_.size() > limits_.max_plain_members;
   const bool is_large = directory_bytes > limits_.max_plain_bytes;
   const bool is_far = directory_offset > limits_.max_plain_bytes;
-  Bytes end;
+  LittleEndianRecord end;
   if (has_many || is_large || is_far) {
     end.U32(zip::kEnd64)
         .U64(zip::kEnd64_bytes - 12)

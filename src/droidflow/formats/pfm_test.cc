@@ -14,7 +14,7 @@ namespace {
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-Result<Image<float>> Parse(const std::string& file) {
+Result<Image<float>> ParsePicture(const std::string& file) {
   return ParsePfm(std::as_bytes(std::span(file)), "/data/a.pfm");
 }
 
@@ -23,7 +23,7 @@ std::string Bytes(std::initializer_list<float> values) {
 }
 
 TEST(ParsePfm, TurnsRowsTopDown) {
-  const auto picture = Parse("Pf\n2 2\n-1\n" + Bytes({1, 2, 3, 4}));
+  const auto picture = ParsePicture("Pf\n2 2\n-1\n" + Bytes({1, 2, 3, 4}));
   ASSERT_THAT(picture, IsOk());
   EXPECT_EQ(picture->at(0, 0), 3);
   EXPECT_EQ(picture->at(1, 0), 4);
@@ -32,7 +32,7 @@ TEST(ParsePfm, TurnsRowsTopDown) {
 }
 
 TEST(ParsePfm, TakesTheByteOrderFromTheSignOfTheScale) {
-  const auto picture = Parse(std::string("Pf 1 1 0.0039 \x3f\x80\x00\x00", 18));
+  const auto picture = ParsePicture(std::string("Pf 1 1 0.0039 \x3f\x80\x00\x00", 18));
   ASSERT_THAT(picture, IsOk());
   EXPECT_EQ(picture->at(0, 0), 1);
 }
@@ -46,7 +46,7 @@ TEST(ParsePfm, ReadsItsOwnFilesAndSoDoesNumPy) {
   }
   picture.at(2, 1) = kNone;
   const std::string file = FormatPfm(picture.view());
-  const auto again = Parse(file);
+  const auto again = ParsePicture(file);
   ASSERT_THAT(again, IsOk());
   for (int y = 0; y < 2; ++y) {
     for (int x = 0; x < 3; ++x) EXPECT_EQ(again->at(x, y), picture.at(x, y));
@@ -70,11 +70,11 @@ print(*np.where(np.isinf(rows), 99, rows).flat)
 TEST(ParsePfm, RefusesEveryShorterFileAndALongerOne) {
   const std::string whole = "Pf\n2 1\n-1.0\n" + Bytes({1, 2});
   for (std::size_t size = 0; size < whole.size(); ++size) {
-    EXPECT_THAT(Parse(whole.substr(0, size)),
+    EXPECT_THAT(ParsePicture(whole.substr(0, size)),
                 FailsWith(ErrorKind::kInvalidData, HasSubstr("/data/a.pfm")))
         << size;
   }
-  EXPECT_THAT(Parse(whole + "x"),
+  EXPECT_THAT(ParsePicture(whole + "x"),
               FailsWith(ErrorKind::kInvalidData,
                         AllOf(HasSubstr("want 8 bytes behind the header of a PFM of 2x1"),
                               HasSubstr("have 9"))));
@@ -91,18 +91,18 @@ TEST(ParsePfm, RefusesWhatNobodyShouldMakeRoomFor) {
                                  "99999999999 1",
                                  "1e3 1",
                                  "nan 1"}) {
-    EXPECT_THAT(Parse(fmt::format("Pf\n{}\n-1\n", size) + Bytes({1})),
+    EXPECT_THAT(ParsePicture(fmt::format("Pf\n{}\n-1\n", size) + Bytes({1})),
                 FailsWith(ErrorKind::kInvalidData, HasSubstr("/data/a.pfm")))
         << size;
   }
 }
 
 TEST(ParsePfm, SaysWhatItSaw) {
-  EXPECT_THAT(Parse("PF\n1 1\n-1\n" + Bytes({1, 2, 3})),
+  EXPECT_THAT(ParsePicture("PF\n1 1\n-1\n" + Bytes({1, 2, 3})),
               FailsWith(ErrorKind::kInvalidData, HasSubstr("want a PFM of one channel")));
-  EXPECT_THAT(Parse("P5\n1 1\n255\n1"),
+  EXPECT_THAT(ParsePicture("P5\n1 1\n255\n1"),
               FailsWith(ErrorKind::kInvalidData, HasSubstr("the file of 12 bytes has none")));
-  EXPECT_THAT(Parse("Pf\n1 1\n0\n" + Bytes({1})),
+  EXPECT_THAT(ParsePicture("Pf\n1 1\n0\n" + Bytes({1})),
               FailsWith(ErrorKind::kInvalidData, HasSubstr("scale")));
   EXPECT_THAT(ReadPfm("/absent/a.pfm"),
               FailsWith(ErrorKind::kNotFound, HasSubstr("/absent/a.pfm")));
@@ -116,7 +116,7 @@ TEST(ParsePfm, SurvivesAnyDamageToItsHeader) {
     for (unsigned n = 0; n <= random() % 3; ++n) {
       damaged[random() % 13] = static_cast<char>(random());
     }
-    const auto picture = Parse(damaged);
+    const auto picture = ParsePicture(damaged);
     if (!picture) continue;
     EXPECT_EQ(picture->width_px() * picture->height_px(), 12) << damaged;
   }

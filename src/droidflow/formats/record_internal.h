@@ -40,4 +40,7 @@ class Record {
   std::string bytes_;
 };
 
+using LittleEndianRecord = Record<std::endian::little>;
+using BigEndianRecord = Record<std::endian::big>;
+
 }  // namespace droidflow

@@ -8,7 +8,7 @@
 namespace droidflow {
 namespace {
 
-constexpr double kNan = std::numeric_limits<double>::quiet_NaN();
+constexpr double kNotANumber = std::numeric_limits<double>::quiet_NaN();
 
 // A number as a sum of two doubles, |low| at most half a unit in the last place of high.
 struct TwoDoubles {
@@ -126,7 +126,7 @@ double AtanPositive(double x) {
 }  // namespace
 
 double Sin(double angle_rad) {
-  if (!std::isfinite(angle_rad)) return kNan;
+  if (!std::isfinite(angle_rad)) return kNotANumber;
   const auto [x, quadrant] = Reduce(angle_rad);
   switch (quadrant) {
     case 0:
@@ -141,7 +141,7 @@ double Sin(double angle_rad) {
 }
 
 double Cos(double angle_rad) {
-  if (!std::isfinite(angle_rad)) return kNan;
+  if (!std::isfinite(angle_rad)) return kNotANumber;
   const auto [x, quadrant] = Reduce(angle_rad);
   switch (quadrant) {
     case 0:
@@ -156,12 +156,12 @@ double Cos(double angle_rad) {
 }
 
 double Atan(double x) {
-  if (x != x) return kNan;
+  if (x != x) return kNotANumber;
   return std::copysign(AtanPositive(std::abs(x)), x);
 }
 
 double Acos(double x) {
-  if (!(std::abs(x) <= 1)) return kNan;
+  if (!(std::abs(x) <= 1)) return kNotANumber;
   if (std::abs(x) <= 0.5) {
     const double asin = Atan(x / std::sqrt((1 - x) * (1 + x)));
     return kHalfPi.high - (asin - kHalfPi.low);

@@ -11,7 +11,7 @@ namespace droidflow {
 namespace {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr double kPi = 0x1.921fb54442d18p+1;
+constexpr double kNearestPi = 0x1.921fb54442d18p+1;
 constexpr int kSamples = 200'000;
 
 // Distance in units in the last place of `want`, the oracle's value in more digits than a double
@@ -54,7 +54,7 @@ TEST(DeterministicMath, SineAndCosineAreWithinTwoUnitsOfLongDouble) {
 TEST(DeterministicMath, SineAndCosineKeepTheirDigitsAtMultiplesOfHalfPi) {
   Worst worst;
   for (int multiple = 1; multiple < 600'000; multiple += 7) {
-    const double x = multiple * (kPi / 2);
+    const double x = multiple * (kNearestPi / 2);
     const long double exact = x;
     worst.Add(x, Sin(x), std::sin(exact));
     worst.Add(x, Cos(x), std::cos(exact));
@@ -86,19 +86,19 @@ TEST(DeterministicMath, SpecialValuesAreExact) {
   EXPECT_EQ(Sin(0), 0);
   EXPECT_TRUE(std::signbit(Sin(-0.0)));
   EXPECT_EQ(Sin(5e-324), 5e-324);
-  EXPECT_EQ(Sin(kPi / 2), 1);
-  EXPECT_EQ(Sin(-kPi / 2), -1);
-  EXPECT_EQ(Sin(kPi), 0x1.1a62633145c07p-53);  // pi less the double nearest to it
+  EXPECT_EQ(Sin(kNearestPi / 2), 1);
+  EXPECT_EQ(Sin(-kNearestPi / 2), -1);
+  EXPECT_EQ(Sin(kNearestPi), 0x1.1a62633145c07p-53);  // pi less the double nearest to it
   EXPECT_EQ(Cos(0), 1);
-  EXPECT_EQ(Cos(kPi), -1);
-  EXPECT_EQ(Cos(kPi / 2), 0x1.1a62633145c07p-54);
+  EXPECT_EQ(Cos(kNearestPi), -1);
+  EXPECT_EQ(Cos(kNearestPi / 2), 0x1.1a62633145c07p-54);
   EXPECT_TRUE(std::signbit(Atan(-0.0)));
-  EXPECT_EQ(Atan(1), kPi / 4);
-  EXPECT_EQ(Atan(kInfinity), kPi / 2);
-  EXPECT_EQ(Atan(-kInfinity), -kPi / 2);
+  EXPECT_EQ(Atan(1), kNearestPi / 4);
+  EXPECT_EQ(Atan(kInfinity), kNearestPi / 2);
+  EXPECT_EQ(Atan(-kInfinity), -kNearestPi / 2);
   EXPECT_EQ(Acos(1), 0);
-  EXPECT_EQ(Acos(0), kPi / 2);
-  EXPECT_EQ(Acos(-1), kPi);
+  EXPECT_EQ(Acos(0), kNearestPi / 2);
+  EXPECT_EQ(Acos(-1), kNearestPi);
 }
 
 TEST(DeterministicMath, WhatHasNoAnswerIsNan) {

@@ -59,14 +59,14 @@ TEST(MatcherOptionsFor, TakesThePresetAndWhatIsGivenInItsPlace) {
 }
 
 TEST(MatcherOptionsFor, SearchesAsFarAsTheNearestDepthNeeds) {
-  constexpr StereoGeometry kCamera{.fx_px = 500, .baseline_m = 0.12};
+  constexpr StereoGeometry kGeometry{.fx_px = 500, .baseline_m = 0.12};
   DepthOptions options;
-  EXPECT_EQ(MatcherOptionsFor(options, 640, kCamera).max_disparity_px, 128);
+  EXPECT_EQ(MatcherOptionsFor(options, 640, kGeometry).max_disparity_px, 128);
   options.min_depth_m = 0.5;  // 60 / 0.5 = 120
-  EXPECT_EQ(MatcherOptionsFor(options, 640, kCamera).max_disparity_px, 121);
+  EXPECT_EQ(MatcherOptionsFor(options, 640, kGeometry).max_disparity_px, 121);
   EXPECT_EQ(MatcherOptionsFor(options, 640, std::nullopt).max_disparity_px, 128);
   options.max_disparity_px = 64;
-  EXPECT_EQ(MatcherOptionsFor(options, 640, kCamera).max_disparity_px, 64);
+  EXPECT_EQ(MatcherOptionsFor(options, 640, kGeometry).max_disparity_px, 64);
 }
 
 TEST(CheckDepthOptions, NamesWhatIsWrong) {

@@ -20,7 +20,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::string_view kMatroskaMagic = "\x1a\x45\xdf\xa3";
 constexpr std::string_view kVideoName = "depth.mkv";
 constexpr std::array<std::string_view, 3> kMapExtensions = {".npy", ".pfm", ".png"};
 

@@ -25,10 +25,8 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr double kMillimetres = 1000;
 constexpr double kMinFps = 0.002;
 constexpr double kMaxFps = 999;
-constexpr double kDefaultFps = 15;
 constexpr std::int64_t kNanosecondsPerMillisecond = 1'000'000;
 
 /// What was written, as depth_meta.json counts it.

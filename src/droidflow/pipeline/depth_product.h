@@ -18,6 +18,7 @@ namespace droidflow {
 
 inline constexpr const char kDepthVideoFile[] = "depth.mkv";
 inline constexpr const char kDepthMetaFile[] = "depth_meta.json";
+inline constexpr double kMillimetres = 1000;  ///< of a metre
 
 /// Whether a file of a finished episode is one of these.
 [[nodiscard]] inline bool IsDepthFile(const std::filesystem::path& file) {

@@ -31,8 +31,6 @@ namespace {
 namespace fs = std::filesystem;
 using Grade = Finding::Grade;
 
-constexpr double kGiga = 1e9;
-
 std::vector<std::string> InstructionSets() {
   std::vector<std::string> sets;
 #if defined(__x86_64__)

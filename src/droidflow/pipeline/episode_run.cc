@@ -438,7 +438,7 @@ Result<RunPlan> PlanRun(const EpisodeContext& context) {
 /// --max-staged-gb; nothing: the default.
 std::optional<std::uint64_t> MaxStagedBytes(const MetadataOptions& options) {
   if (!options.full.max_staged_gb) return std::nullopt;
-  return static_cast<std::uint64_t>(*options.full.max_staged_gb * 1e9);
+  return static_cast<std::uint64_t>(*options.full.max_staged_gb * kGiga);
 }
 
 Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& display) {

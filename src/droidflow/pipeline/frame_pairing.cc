@@ -7,7 +7,7 @@
 namespace droidflow {
 namespace {
 
-constexpr double kNanosecondsPerMillisecond = 1e6;
+constexpr double kMillisecond_ns = 1e6;
 
 /// Median distance between neighbours; nothing for fewer than two times.
 std::optional<double> MedianStepMs(std::span<const std::int64_t> times_ms) {
@@ -33,7 +33,7 @@ double DifferenceMs(std::int64_t frame_ns, std::int64_t received_ms) {
   const std::int64_t whole_ms = frame_ns / 1'000'000;
   const std::int64_t rest_ns = frame_ns % 1'000'000;
   return static_cast<double>(whole_ms) - static_cast<double>(received_ms) +
-         static_cast<double>(rest_ns) / kNanosecondsPerMillisecond;
+         static_cast<double>(rest_ns) / kMillisecond_ns;
 }
 
 FramePairing PairByIndex(const FrameClocks& clocks) {

@@ -19,7 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr double kGiga = 1e9;
 constexpr std::size_t kMostFiles = 90'000;
 constexpr std::size_t kSchemeLength = std::string_view("file:").size();
 
@@ -203,12 +202,12 @@ UploadSummary UploadToPlaces(const fs::path& queue_dir,
 Result<UploadEntry> MakeUploadEntry(std::string destination,
                                     std::string key,
                                     const fs::path& root,
-                                    std::string folder) {
+                                    const std::string& folder) {
   UploadEntry entry{.destination = std::move(destination),
                     .key = std::move(key),
                     .root = fs::absolute(root).lexically_normal(),
                     .folder = folder,
-                    .prefix = std::move(folder)};
+                    .prefix = folder};
   DF_ASSIGN_OR_RETURN(entry.files, ListUploadFiles(entry.root, entry.folder));
   if (entry.destination == kMetadataDestination) {
     std::erase_if(entry.files, [](const UploadFile& file) { return IsDepthFile(file.name); });

@@ -88,6 +88,6 @@ inline constexpr double kMetadataBytes = 45e6;
 [[nodiscard]] Result<UploadEntry> MakeUploadEntry(std::string destination,
                                                   std::string key,
                                                   const std::filesystem::path& root,
-                                                  std::string folder);
+                                                  const std::string& folder);
 
 }  // namespace droidflow

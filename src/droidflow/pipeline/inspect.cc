@@ -36,7 +36,6 @@ std::string Dump(const Json& json) {
 constexpr std::string_view kHdf5Magic = "\x89HDF\r\n\x1a\n";
 constexpr std::string_view kZipMagic = "PK\x03\x04";
 constexpr std::string_view kEmptyZipMagic = "PK\x05\x06";
-constexpr std::string_view kMatroskaMagic = "\x1a\x45\xdf\xa3";
 
 Result<std::string> ReadHead(const fs::path& path) {
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));

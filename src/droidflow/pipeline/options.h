@@ -18,6 +18,8 @@
 
 namespace droidflow {
 
+inline constexpr double kGiga = 1e9;
+
 enum class PoseTime {
   kStep,     ///< 2-D tracks and wrist poses at the control step's own time, as the original
   kCapture,  ///< … interpolated to each camera's estimated_capture

@@ -19,9 +19,6 @@ namespace {
 
 namespace fs = std::filesystem;
 
-/// The control rate that is written when the file has no usable times.
-constexpr double kDefaultFps = 15;
-
 Result<std::vector<Vector3>> LoadPadPoints(const TrackOptions& options) {
   const auto count = static_cast<std::size_t>(options.PointsPerFinger());
   if (!options.contact_points.empty()) {
@@ -380,7 +377,7 @@ ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
                                 Products products,
                                 const fs::path& directory,
                                 const MakeDepth& make_depth) {
-  using Clock = std::chrono::steady_clock;
+  using SteadyClock = std::chrono::steady_clock;
   EpisodeData episode;
   episode.ref = ref;
   ProcessedEpisode processed;
@@ -388,9 +385,9 @@ ProcessedEpisode ProcessEpisode(const EpisodeContext& context,
   for (const Step& step : kSteps) {
     if (products == Products::kTracks && !step.for_tracks) continue;
     if (products == Products::kIntrinsics && !step.for_intrinsics) continue;
-    const Clock::time_point start = Clock::now();
+    const SteadyClock::time_point start = SteadyClock::now();
     processed.status = step.run(in, episode);
-    const std::chrono::duration<double, std::milli> duration = Clock::now() - start;
+    const std::chrono::duration<double, std::milli> duration = SteadyClock::now() - start;
     episode.stages.push_back({step.name, duration.count()});
     if (!processed.status) {
       processed.failed_stage = step.name;

@@ -23,8 +23,6 @@ std::string Dump(const Json& json, int indent) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
-constexpr double kMillimetres = 1000.0;
-
 /// Below these an episode counts as idle between two steps.
 constexpr double kIdlePath_m = 0.0005;
 constexpr double kIdleGripper = 0.01;

@@ -18,7 +18,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::size_t kSample = 3;
-constexpr std::int64_t kFrames = 12;  // of each camera of the sample
+constexpr std::int64_t kSampleFrames = 12;  // of each camera of the sample
 
 /// A folder that is gone at the end.
 class TemporaryFolder {
@@ -109,7 +109,7 @@ Result<RunEstimate> EstimateRun(const EpisodeContext& context,
   std::optional<DepthWorker> worker;
   if (context.options.pipeline == Pipeline::kFull) {
     worker.emplace(resources.depth, 1, nullptr);
-    worker->LimitFrames(kFrames);
+    worker->LimitFrames(kSampleFrames);
   }
   const std::size_t count = std::min(kSample, episodes.size());
   for (std::size_t i = 0; i < count && StopSignal() == 0; ++i) {

@@ -27,7 +27,7 @@ namespace droidflow {
 namespace {
 
 namespace fs = std::filesystem;
-using Json = nlohmann::json;
+using Json = nlohmann::ordered_json;
 using std::chrono::milliseconds;
 using namespace std::chrono_literals;
 
@@ -73,7 +73,7 @@ Status UploadOfRun(const MetadataOptions& options, const std::atomic<Phase>& pha
   DF_ASSIGN_OR_RETURN(const std::vector<HubPlace> places,
                       MakeHubPlaces(hub, options.pipeline, note));
   if (!hub.skip_check || hub.layout == HubLayout::kShards) {
-    const Status indexed = IndexAll(queue_dir, places);
+    Status indexed = IndexAll(queue_dir, places);
     if (!hub.skip_check) {
       line.Send("indexed", indexed ? Json(nullptr) : ToJson(indexed.error()));
     }

@@ -79,7 +79,7 @@ std::string EpisodeKey(const fs::path& root, const std::string& folder) {
   return folder;
 }
 
-UploadTree::UploadTree(fs::path root, std::vector<std::string> destinations)
+UploadTree::UploadTree(const fs::path& root, std::vector<std::string> destinations)
     : root_(fs::absolute(root).lexically_normal()), destinations_(std::move(destinations)) {}
 
 Result<std::size_t> UploadTree::EnqueueNew(UploadQueue& queue) {

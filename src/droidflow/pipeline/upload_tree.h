@@ -29,7 +29,7 @@ namespace droidflow {
 /// Thread  one.
 class UploadTree {
  public:
-  UploadTree(std::filesystem::path root, std::vector<std::string> destinations);
+  UploadTree(const std::filesystem::path& root, std::vector<std::string> destinations);
 
   /// Queues every episode that was not there at the last call, or was put in its place since.
   ///

@@ -160,20 +160,20 @@ TEST(PlanResample, RefusesMoreStepsThanAnyEpisodeHas) {
               FailsAs("bad_values", AllOf(HasSubstr("of 0.001 m"), HasSubstr("have 20000 m"))));
 }
 
-const std::vector<Vector3> kPad_m = {{-0.0078, -0.01, 0.01}, {-0.0078, 0.01, 0.01}};
+const std::vector<Vector3> kTwoPoints_m = {{-0.0078, -0.01, 0.01}, {-0.0078, 0.01, 0.01}};
 
 // A hand that points down, moves and turns through the angle where Euler angles jump.
-ContactTrack SomeTrack() {
+ContactTrack TrackOfTwoPoints() {
   std::vector<Transform> T_base_ee;
   T_base_ee.reserve(5);
   for (int i = 0; i < 5; ++i) {
     T_base_ee.push_back(TransformFromPoseVector({0.1 * i, 0, 0.3, 3.1 + 0.03 * i, 0.1, 0.5 * i}));
   }
-  return ContactTrack(T_base_ee, std::vector{0.0, 0.2, 0.4, 0.6, 1.0}, {}, kPad_m);
+  return ContactTrack(T_base_ee, std::vector{0.0, 0.2, 0.4, 0.6, 1.0}, {}, kTwoPoints_m);
 }
 
 TEST(ResampledTrack, IsTheTrackItselfAtItsEnds) {
-  const ContactTrack track = SomeTrack();
+  const ContactTrack track = TrackOfTwoPoints();
   const Result<ResamplePlan> plan =
       PlanResample(CentroidsAsStored(track), 0.01, DistancePrecision::kFloat64);
   ASSERT_THAT(plan, IsOk());
@@ -196,7 +196,7 @@ TEST(ResampledTrack, IsTheTrackItselfAtItsEnds) {
 }
 
 TEST(ResampledTrack, BlendsPointsLinearlyAndRotationsOnTheSphere) {
-  const ContactTrack track = SomeTrack();
+  const ContactTrack track = TrackOfTwoPoints();
   ResamplePlan plan;
   plan.frame_to_step.resize(track.frame_count());
   plan.steps = {{.before = 2, .after = 3, .weight = 0.25}};
@@ -225,7 +225,7 @@ TEST(ResampledTrack, BlendsPointsLinearlyAndRotationsOnTheSphere) {
 }
 
 TEST(ResampledTrack, GivesTheSamePointsInAnyOrder) {
-  const ContactTrack track = SomeTrack();
+  const ContactTrack track = TrackOfTwoPoints();
   const Result<ResamplePlan> plan =
       PlanResample(CentroidsAsStored(track), 0.05, DistancePrecision::kFloat64);
   ASSERT_THAT(plan, IsOk());

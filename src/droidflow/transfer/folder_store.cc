@@ -29,7 +29,7 @@ using Json = nlohmann::ordered_json;
 constexpr char kHidden[] = ".droidflow";
 constexpr char kHistory[] = "commits.jsonl";
 constexpr char kJournal[] = "journal";
-constexpr std::size_t kPiece_bytes = std::size_t{1} << 18;
+constexpr std::size_t kCopy_bytes = std::size_t{1} << 18;
 constexpr std::chrono::hours kKept{24 * 7};  ///< bytes that no file has
 
 /// A line of the history, which names itself by its own hash.
@@ -118,7 +118,7 @@ bool Exists(const fs::path& path) {
 Status WriteObject(const fs::path& path, const OutgoingFile& file) {
   DF_ASSIGN_OR_RETURN(CheckedSource source, CheckedSource::Open(file));
   DF_ASSIGN_OR_RETURN(AtomicFile object, AtomicFile::Create(path));
-  std::vector<std::byte> buffer(kPiece_bytes);
+  std::vector<std::byte> buffer(kCopy_bytes);
   for (;;) {
     DF_ASSIGN_OR_RETURN(const std::size_t count, source.Read(buffer));
     if (count == 0) break;
@@ -417,7 +417,7 @@ Status FolderStore::Read(const std::string& revision,
 
   const std::uint64_t begin = std::min(offset, file->size_bytes);
   std::uint64_t left = std::min(length.value_or(file->size_bytes), file->size_bytes - begin);
-  std::vector<std::byte> buffer(kPiece_bytes);
+  std::vector<std::byte> buffer(kCopy_bytes);
   for (std::uint64_t at = begin; left > 0;) {
     const auto piece = std::span(buffer).first(std::min<std::uint64_t>(left, buffer.size()));
     DF_ASSIGN_OR_RETURN(const std::size_t count, ReadAt(fd.get(), at, piece, source));

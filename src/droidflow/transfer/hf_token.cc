@@ -2,6 +2,7 @@
 
 #include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"
+#include "droidflow/core/text.h"
 
 #include <sstream>
 #include <string_view>
@@ -10,13 +11,6 @@ namespace droidflow {
 namespace {
 
 namespace fs = std::filesystem;
-
-std::string Strip(std::string_view text) {
-  constexpr std::string_view kBlanks = " \t\r\n";
-  const std::size_t begin = text.find_first_not_of(kBlanks);
-  if (begin == std::string_view::npos) return {};
-  return std::string(text.substr(begin, text.find_last_not_of(kBlanks) - begin + 1));
-}
 
 fs::path TokenFile() {
   if (const auto path = EnvironmentVariable("HF_TOKEN_PATH")) return *path;
@@ -32,12 +26,12 @@ std::string TokenOfDotEnv(const std::string& text) {
   std::istringstream lines(text);
   std::string token;
   for (std::string line; std::getline(lines, line);) {
-    line = Strip(line);
-    if (line.starts_with("export ")) line = Strip(line.substr(7));
+    line = StripBlanks(line);
+    if (line.starts_with("export ")) line = StripBlanks(line.substr(7));
     if (!line.starts_with("HF_TOKEN=")) continue;
-    token = Strip(line.substr(9));
+    token = StripBlanks(line.substr(9));
     if (token.size() >= 2 && (token[0] == '"' || token[0] == '\'') && token.back() == token[0]) {
-      token = Strip(token.substr(1, token.size() - 2));
+      token = StripBlanks(token.substr(1, token.size() - 2));
     }
   }
   return token;
@@ -46,14 +40,14 @@ std::string TokenOfDotEnv(const std::string& text) {
 }  // namespace
 
 HfToken FindHfToken(const std::string& given, const fs::path& working_dir) {
-  if (std::string token = Strip(given); !token.empty()) return {token, "the token given"};
+  if (std::string token(StripBlanks(given)); !token.empty()) return {token, "the token given"};
   for (const char* name : {"HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"}) {
-    if (std::string token = Strip(EnvironmentVariable(name).value_or("")); !token.empty()) {
+    if (std::string token(StripBlanks(EnvironmentVariable(name).value_or(""))); !token.empty()) {
       return {token, name};
     }
   }
   const fs::path file = TokenFile();
-  if (std::string token = Strip(ReadFileText(file).value_or("")); !token.empty()) {
+  if (std::string token(StripBlanks(ReadFileText(file).value_or(""))); !token.empty()) {
     return {token, file.string()};
   }
   const fs::path dot_env = working_dir / ".env";

@@ -3,6 +3,7 @@
 #include "droidflow/core/check.h"
 #include "droidflow/core/environment.h"
 #include "droidflow/core/stop.h"
+#include "droidflow/core/text.h"
 #include "droidflow/transfer/store.h"
 
 #include <algorithm>
@@ -34,12 +35,6 @@ char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + '
 std::string LowerCase(std::string text) {
   std::ranges::transform(text, text.begin(), Lower);
   return text;
-}
-
-std::string_view Strip(std::string_view text) {
-  const std::size_t begin = text.find_first_not_of(" \t\r\n");
-  if (begin == std::string_view::npos) return {};
-  return text.substr(begin, text.find_last_not_of(" \t\r\n") - begin + 1);
 }
 
 std::optional<std::int64_t> NumberAt(std::string_view text) {
@@ -124,7 +119,7 @@ std::size_t TakeHeader(char* buffer, std::size_t size, std::size_t count, void* 
   if (const std::size_t colon = line.find(':'); colon != std::string_view::npos) {
     std::string& value = response.headers[LowerCase(std::string(line.substr(0, colon)))];
     if (!value.empty()) value += ", ";
-    value += Strip(line.substr(colon + 1));
+    value += StripBlanks(line.substr(colon + 1));
   }
   return size * count;
 }

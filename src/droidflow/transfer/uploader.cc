@@ -50,7 +50,7 @@ enum class Fate {
 };
 
 Fate FateOf(const Error& error) {
-  using namespace store_status;
+  using namespace store_status;  // NOLINT(google-build-using-namespace)
   static const std::map<std::string_view, Fate> fates{{kUnauthorized, Fate::kStop},
                                                       {kForbidden, Fate::kStop},
                                                       {kNoRepository, Fate::kStop},
@@ -394,7 +394,7 @@ Status Lane::Prepare(UploadQueue& queue) {
   }
   for (int failures = 0; !Ended(); ++failures) {
     // What has been there is never made anew: it was deleted or renamed, and a person must know.
-    const Status ready = confirmed.episodes > 0 ? LookForLosses(queue) : store_.Prepare();
+    Status ready = confirmed.episodes > 0 ? LookForLosses(queue) : store_.Prepare();
     if (ready) return RemoveLocal(queue);
     switch (FateOf(ready.error())) {
       case Fate::kWait:

@@ -3,6 +3,7 @@
 #include "droidflow/core/files.h"
 #include "droidflow/video/ffmpeg_internal.h"
 #include "droidflow/video/output_internal.h"
+#include "droidflow/video/picture_size_internal.h"
 
 #include <algorithm>
 #include <bit>
@@ -24,8 +25,6 @@ static_assert(std::endian::native == std::endian::little, "gray16le is read as i
 
 constexpr AVRational kMilliseconds = {1, 1000};
 constexpr std::int64_t kMaxTime_ms = std::int64_t{1} << 40;
-constexpr int kMaxSide_px = 8192;
-constexpr std::int64_t kMaxPicture_px = std::int64_t{8192} * 4096;
 
 // RFC 9043: the range coder with the default table, the small context model, a checksum per slice.
 // Every picture by itself (gop_size 1), so that any of them can be looked up.
@@ -39,11 +38,6 @@ constexpr int kUnslicedVersion = 1;
 
 constexpr std::size_t kSliceSize_bytes = 3;
 constexpr std::size_t kSliceFooter_bytes = kSliceSize_bytes + 5;  // With status and checksum.
-
-bool IsSize(int width_px, int height_px) {
-  return width_px > 0 && height_px > 0 && width_px <= kMaxSide_px && height_px <= kMaxSide_px &&
-         std::int64_t{width_px} * height_px <= kMaxPicture_px;
-}
 
 /// The slices of a packet, which each end in their size. @return nothing for what is not made of
 /// slices.
@@ -313,7 +307,7 @@ DepthVideoWriter::~DepthVideoWriter() = default;
 
 Result<DepthVideoWriter> DepthVideoWriter::Open(const std::filesystem::path& path,
                                                 const DepthVideoOptions& options) {
-  if (!IsSize(options.width_px, options.height_px)) {
+  if (!IsPictureSize(options.width_px, options.height_px)) {
     return Fail(ErrorKind::kUsage,
                 "want depth of 1x1 to {} pixels, at most {} a side, have {}x{}: {}",
                 kMaxPicture_px,
@@ -364,7 +358,7 @@ class DepthVideoReader::Impl {
                   ffmpeg_.avcodec_get_name(parameters.codec_id),
                   path_);
     }
-    if (!IsSize(parameters.width, parameters.height)) {
+    if (!IsPictureSize(parameters.width, parameters.height)) {
       return Fail(ErrorKind::kInvalidData,
                   "want at most {} pixels, {} a side, have {}x{}: {}",
                   kMaxPicture_px,

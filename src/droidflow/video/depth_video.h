@@ -9,8 +9,12 @@
 #include <filesystem>
 #include <memory>
 #include <optional>
+#include <string_view>
 
 namespace droidflow {
+
+/// What every Matroska file starts with.
+inline constexpr std::string_view kMatroskaMagic = "\x1a\x45\xdf\xa3";
 
 /// Unit     millimetres. Invalid  0: no measurement.
 using DepthView = ImageView<const std::uint16_t>;

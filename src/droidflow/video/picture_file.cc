@@ -3,6 +3,7 @@
 #include "droidflow/core/files.h"
 #include "droidflow/video/ffmpeg_internal.h"
 #include "droidflow/video/output_internal.h"
+#include "droidflow/video/picture_size_internal.h"
 
 #include <algorithm>
 #include <array>
@@ -18,15 +19,8 @@
 namespace droidflow {
 namespace {
 
-constexpr int kMaxSide_px = 8192;
-constexpr std::int64_t kMaxPicture_px = std::int64_t{8192} * 4096;
 // The largest picture of 16-bit colour with alpha, as it is.
 constexpr std::uintmax_t kMaxFile_bytes = kMaxPicture_px * 8 + (1 << 20);
-
-bool IsSize(int width_px, int height_px) {
-  return width_px > 0 && height_px > 0 && width_px <= kMaxSide_px && height_px <= kMaxSide_px &&
-         std::int64_t{width_px} * height_px <= kMaxPicture_px;
-}
 
 /// AV_CODEC_ID_NONE for anything else.
 AVCodecID CodecOf(std::span<const std::byte> file) {
@@ -80,7 +74,7 @@ Result<UniqueFrame> Decode(const Ffmpeg& ffmpeg,
   if (error < 0) return FailFfmpeg(error, action);
   const bool damaged =
       frame->decode_error_flags != 0 || (frame->flags & AV_FRAME_FLAG_CORRUPT) != 0;
-  if (damaged || !IsSize(frame->width, frame->height)) {
+  if (damaged || !IsPictureSize(frame->width, frame->height)) {
     return Fail(ErrorKind::kInvalidData,
                 "want a whole picture of at most {} pixels, {} a side, have {} of {}x{}: {}",
                 kMaxPicture_px,
@@ -254,7 +248,7 @@ template <typename T>
 Status WritePng(const std::filesystem::path& path,
                 ImageView<const T> picture,
                 AVPixelFormat format) {
-  if (!IsSize(picture.width_px, picture.height_px)) {
+  if (!IsPictureSize(picture.width_px, picture.height_px)) {
     return Fail(ErrorKind::kUsage,
                 "want a picture of 1x1 to {} pixels, at most {} a side, have {}x{}: {}",
                 kMaxPicture_px,

@@ -2,6 +2,7 @@
 
 #include "droidflow/video/ffmpeg_internal.h"
 #include "droidflow/video/output_internal.h"
+#include "droidflow/video/picture_size_internal.h"
 
 #include <cerrno>
 #include <string>
@@ -10,7 +11,6 @@
 namespace droidflow {
 namespace {
 
-constexpr int kMaxSide_px = 8192;
 // A second or two of a recording: as far as a player must decode to show any of its frames.
 constexpr int kKeyInterval = 30;
 constexpr int kRateFactorPerQuality = 8;
