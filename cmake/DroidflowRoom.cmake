@@ -29,7 +29,11 @@ function(droidflow_add_test target name)
   add_executable(${target} ${TEST_SOURCES})
   target_link_libraries(${target} PRIVATE droidflow_${TEST_ROOM} ${TEST_LIBS} droidflow_flags GTest::gmock_main)
   # A test takes longer to optimise than it then saves.
-  target_compile_options(${target} PRIVATE $<IF:$<BOOL:${DROIDFLOW_SANITIZE}>,-O0,-O1>)
+  if(DROIDFLOW_SANITIZE)
+    target_compile_options(${target} PRIVATE -O0)
+  else()
+    target_compile_options(${target} PRIVATE -O1)
+  endif()
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
   target_compile_definitions(${target} PRIVATE DROIDFLOW_SHARED_DIR="${DROIDFLOW_SHARED_DIR}"
                                                DROIDFLOW_PYTHON="${DROIDFLOW_PYTHON}")

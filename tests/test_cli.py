@@ -634,6 +634,7 @@ def test_status_of_a_folder_that_is_no_run_is_exit_10(droidflow, tmp_path):
 
 def test_status_prints_the_run(droidflow, runs, golden):
     text = droidflow("status", runs(golden) / ".droidflow", code=0).stdout
+    assert droidflow("status", runs(golden), code=0).stdout == text
     assert re.search(r"\b5\b", text) and "done" in text
 
 

@@ -311,6 +311,8 @@ def test_depth_is_what_the_depth_command_makes(droidflow, ffmpeg, films, full, t
         assert sorted(have) == sorted(want) == sorted(role_of(films, episode).values())
         for serial, frames in have.items():
             np.testing.assert_array_equal(frames, want[serial])
+            videos = [out / episode / "recordings" / serial / "depth.mkv" for out in (full(films), tmp_path)]
+            assert videos[0].read_bytes() == videos[1].read_bytes()
 
 
 def test_depths_description_and_quality_agree(ffmpeg, films, full):

@@ -5,6 +5,7 @@
 #include "droidflow/cli/upload_report.h"
 #include "droidflow/jobs/run_store.h"
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -35,12 +36,16 @@ Json DescribeRecord(const TaskRecord& record) {
 }
 
 int RunStatus(const StatusOptions& options) {
-  Result<RunStore> store = RunStore::OpenReadOnly(options.run_dir);
+  std::filesystem::path run_dir = options.run_dir;
+  if (std::error_code ignored; std::filesystem::is_directory(run_dir / ".droidflow", ignored)) {
+    run_dir /= ".droidflow";
+  }
+  Result<RunStore> store = RunStore::OpenReadOnly(run_dir);
   if (!store) return Report(store.error());
   const Result<std::vector<TaskRecord>> records = store->LoadAll();
   if (!records) return Report(records.error());
   const RunSummary summary = SummarizeRecords(*records);
-  const UploadReport uploads = ReadUploadReport(options.run_dir);
+  const UploadReport uploads = ReadUploadReport(run_dir);
   const auto is_shown = [&](const TaskRecord& record) {
     return options.all || record.state == TaskState::kQuarantined ||
            record.state == TaskState::kSkipped || record.state == TaskState::kRunning;
@@ -74,13 +79,15 @@ void AddStatusCommand(CLI::App& app, int& exit_code) {
   CLI::App* command =
       app.add_subcommand("status", "Say how a run stands, also while it is going on");
   command
-      ->add_option("RUN_DIR", options->run_dir, "The run's directory, {out}/.droidflow by default")
+      ->add_option("DIR",
+                   options->run_dir,
+                   "Folder of results, or the run's directory where --run-dir gave one")
       ->required()
       ->type_name("");
   command->add_flag("--all", options->all, "List finished and waiting episodes too");
   command->add_flag("--json", options->json, "Print JSON");
   command->footer(
-      "Example:\n  droidflow status /data/tracks/.droidflow\n"
+      "Example:\n  droidflow status /data/tracks\n"
       "Exit status: 0 none quarantined, 3 episodes are quarantined, 10 no such run.");
   command->callback([options, &exit_code] { exit_code = RunStatus(*options); });
 }

@@ -136,6 +136,19 @@ Result<std::optional<RowAlignment>> RowsOf(const EpisodeContext& context,
   return pairs.rows();
 }
 
+void TakeFps(const TrackOptions& options, EpisodeData& episode) {
+  if (const auto fixed = options.FixedFps()) {
+    episode.fps = *fixed;
+  } else {
+    if (episode.trajectory.step_start_ms.empty()) {
+      episode.warnings.push_back(
+          {status::kNoTimestamps,
+           fmt::format("no usable step times, fps is taken to be {}", kDefaultFps)});
+    }
+    episode.fps = MeasureControlRate(episode.trajectory.step_start_ms).value_or(kDefaultFps);
+  }
+}
+
 Status CollectCamerasStep(const StepInput& in, EpisodeData& episode) {
   const InputOptions& input = in.context.options.input;
   const CameraInputs inputs{.metadata = episode.metadata,
@@ -158,6 +171,7 @@ Status CollectCamerasStep(const StepInput& in, EpisodeData& episode) {
       camera.pairing.difference_ms.resize(steps);
     }
   }
+  TakeFps(in.context.options.track, episode);
   return {};
 }
 
@@ -234,16 +248,6 @@ Status ComputeTracksStep(const StepInput& in, EpisodeData& episode) {
                                    options.step_mm / 1000.0,
                                    options.Float32Distances() ? DistancePrecision::kFloat32
                                                               : DistancePrecision::kFloat64));
-  if (const auto fixed = options.FixedFps()) {
-    episode.fps = *fixed;
-  } else {
-    if (episode.trajectory.step_start_ms.empty()) {
-      episode.warnings.push_back(
-          {status::kNoTimestamps,
-           fmt::format("no usable step times, fps is taken to be {}", kDefaultFps)});
-    }
-    episode.fps = MeasureControlRate(episode.trajectory.step_start_ms).value_or(kDefaultFps);
-  }
   for (const EpisodeCamera& camera : episode.cameras) {
     episode.views.push_back(
         ViewOf(camera, episode, in.context, gripper, T_base_ee, episode.warnings));
