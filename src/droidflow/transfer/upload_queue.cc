@@ -607,18 +607,23 @@ Status UploadQueue::BindDestination(const std::string& destination, const std::s
     DF_RETURN_IF_ERROR(
         impl_->Run("INSERT OR IGNORE INTO destination (name) VALUES (?1)", destination));
     DF_RETURN_IF_ERROR(impl_->Run(
-        "UPDATE destination SET place = ?2 WHERE name = ?1 AND place = ''", destination, place));
+        "UPDATE destination SET place = ?2 WHERE name = ?1 AND (place = '' OR NOT ("
+        "EXISTS (SELECT 1 FROM entry WHERE destination = ?1 AND (state <> 0 OR is_shard <> 0)) OR "
+        "EXISTS (SELECT 1 FROM ours WHERE destination = ?1)))",
+        destination,
+        place));
     DF_ASSIGN_OR_RETURN(Query row,
                         impl_->Ask("SELECT place FROM destination WHERE name = ?1", destination));
     DF_ASSIGN_OR_RETURN(const bool has_row, row.Next());
     DF_CHECK(has_row);
     if (row->ColumnText(0) == place) return {};
     return Fail(ErrorKind::kUsage,
-                "destination {} of this queue is {}, not {}: {}",
+                "destination {} of this queue is {}, not {}; end its uploads, or remove the queue to "
+                "begin anew: {}",
                 destination,
                 row->ColumnText(0),
                 place,
-                impl_->dir.string());
+                QueuePath(impl_->dir).string());
   });
 }
 

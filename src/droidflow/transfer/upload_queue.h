@@ -166,7 +166,7 @@ class UploadQueue {
   /// Reads the whole database through.
   [[nodiscard]] Status CheckIntegrity();
 
-  /// Remembers which place a destination is; kUsage when it was another one before.
+  /// Remembers which place a destination is; kUsage when something was uploaded to another one.
   [[nodiscard]] Status BindDestination(const std::string& destination, const std::string& place);
 
   /// What one step of an upload asks for.

@@ -251,7 +251,11 @@ TEST(UploadQueue, WaitsAnHourAtMostWhenTheClockWasSetBack) {
 TEST(UploadQueue, KnowsAnotherPlaceWhenItSeesOne) {
   const TemporaryDirectory dir;
   UploadQueue queue = UploadQueue::Open(dir / "queue").value();
-  EXPECT_THAT(queue.BindDestination("full", "dataset a"), IsOk());
+  const UploadEntry entry = MakeEpisode(dir / "out", "a");
+  ASSERT_THAT(queue.Enqueue(std::span(&entry, 1)), IsOk());
+  EXPECT_THAT(queue.BindDestination("full", "a mistake"), IsOk());
+  EXPECT_THAT(queue.BindDestination("full", "dataset a"), IsOk());  // nothing is in the other one
+  ASSERT_THAT(queue.MarkStored(TakeAll(queue, kStagedFull)), IsOk());
   EXPECT_THAT(queue.BindDestination("full", "dataset a"), IsOk());
   EXPECT_THAT(queue.BindDestination("full", "dataset b"),
               FailsWith(ErrorKind::kUsage, HasSubstr("is dataset a, not dataset b")));
