@@ -116,7 +116,14 @@ class Episode:
     left_contact_frames: NDArray[np.float32]
     right_contact_frames: NDArray[np.float32]
     cumulative_distance_mm: NDArray[np.float64]
+    frame_to_normalized_idx: NDArray[np.int32]
+    normalized_tracks_3d: NDArray[np.float32]
+    normalized_centroids: NDArray[np.float32]
+    normalized_frames: NDArray[np.float32]
+    normalized_left_frames: NDArray[np.float32]
+    normalized_right_frames: NDArray[np.float32]
     normalized_step_size_mm: float
+    num_normalized_steps: int
     gripper_poses: NDArray[np.float64]
     gripper_positions: NDArray[np.float64]
     cartesian_positions: NDArray[np.float64]

@@ -66,13 +66,14 @@ class Flow:
     def frame_to_idx(self) -> NDArray[np.int32]:
         """[T] the nearest step of every frame, the first on a tie"""
         if self._stored:
-            return self._episode["frame_to_normalized_idx"]
+            return self._episode.frame_to_normalized_idx
         d_mm, targets_mm = self._distances_mm, self._targets_mm
         if d_mm[-1] < self.step_mm:
-            return (np.arange(len(d_mm)) >= len(d_mm) // 2).astype(np.int32) * (len(d_mm) > 1)
+            second_half = np.arange(len(d_mm)) >= max(1, len(d_mm) // 2)
+            return second_half.astype(np.int32)
         upper = np.searchsorted(targets_mm, d_mm).clip(1, len(targets_mm) - 1)
         nearer = targets_mm[upper] - d_mm < d_mm - targets_mm[upper - 1]
-        return (upper - 1 + nearer).astype(np.int32)
+        return np.asarray(upper - 1 + nearer, np.int32)
 
     def _take(self, stored: str, by_frame: str) -> NDArray[np.float32]:
         if self._stored:
@@ -84,11 +85,14 @@ class Flow:
         if values.shape[1:] == (4, 4):
             q = _quaternions(values[:, :3, :3])
             mixed[:, :3, :3] = _rotations(_slerp(q[before], q[after], weight))
-        return mixed.astype(np.float32)
+        return np.asarray(mixed, np.float32)
 
     @functools.cached_property
     def _distances_mm(self) -> NDArray[np.float64]:
-        return self._episode.cumulative_distance_mm
+        d_mm = self._episode.cumulative_distance_mm
+        if not np.isfinite(d_mm).all():
+            raise BadFile(self._episode.name, "finite cumulative_distance_mm", "others")
+        return d_mm
 
     @functools.cached_property
     def _targets_mm(self) -> NDArray[np.float64]:
@@ -96,7 +100,7 @@ class Flow:
         intervals = math.ceil(length_mm / self.step_mm)
         if intervals >= _MAX_STEPS:
             raise ValueError(f"want fewer than {_MAX_STEPS} steps, have {intervals}")
-        targets_mm = np.arange(intervals + 1) * (length_mm / max(1, intervals))
+        targets_mm: NDArray[np.float64] = np.arange(intervals + 1) * (length_mm / max(1, intervals))
         targets_mm[-1] = length_mm
         return targets_mm
 
@@ -104,8 +108,6 @@ class Flow:
     def _blends(self) -> tuple[NDArray[Any], NDArray[Any], NDArray[np.float64]]:
         """Frame before, frame after and weight of that after, of every step."""
         d_mm = self._distances_mm
-        if not np.isfinite(d_mm).all():
-            raise BadFile(self._episode.name, "finite cumulative_distance_mm", "others")
         if d_mm[-1] < self.step_mm:
             ends = np.array([0, len(d_mm) - 1][: len(d_mm)])
             return ends, ends, np.zeros(len(ends))
