@@ -70,20 +70,18 @@ def _token() -> str | None:
 
 
 class Hub:
-    """hf://datasets/NAMESPACE/NAME[@REVISION][/FOLDER], as it is when opened.
+    """hf://datasets/NAMESPACE/NAME[@REVISION], as it is when opened.
 
     The token is looked for at each request: it is in no pickle.
     """
 
     def __init__(self, url: str):
-        form = r"hf://(datasets|models)/([^/@]+/[^/@]+)(?:@([^/]+))?(?:/(.*))?"
-        if not (match := re.fullmatch(form, url)):
-            raise NotFound(url, "hf://datasets/NAMESPACE/NAME[@REVISION][/FOLDER]", repr(url))
-        kind, repo, revision, folder = match.groups()
+        if not (match := re.fullmatch(r"hf://(datasets|models)/([^/@]+/[^/@]+)(?:@(.+))?", url)):
+            raise NotFound(url, "hf://datasets/NAMESPACE/NAME[@REVISION]", "another form")
+        kind, repo, revision = match.groups()
         self.name = url
         self._endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
         self._api = f"{self._endpoint}/api/{kind}/{repo}"
-        self._prefix = f"{folder.rstrip('/')}/" if folder else ""
         self._direct: dict[str, str] = {}  # path -> where its bytes were last
         # Pages of a list are of one state only where they are of a commit.
         asked = urllib.parse.quote(revision or "main", safe="")
@@ -118,7 +116,7 @@ class Hub:
         """Bytes start … stop - 1 of a file."""
         if start == stop:
             return b""
-        url = self._files + urllib.parse.quote(self._prefix + path)
+        url = self._files + urllib.parse.quote(path)
         asked = {"Range": f"bytes={start}-{stop - 1}"}
         answer = None
         if direct := self._direct.pop(path, None):  # such addresses expire
@@ -135,9 +133,8 @@ class Hub:
         return body
 
     def _list(self) -> dict[str, int]:
-        """path -> bytes, below the folder"""
-        folder = urllib.parse.quote(f"/{self._prefix.rstrip('/')}".rstrip("/"))
-        url: str | None = f"{self._api}/tree/{self._commit}{folder}?recursive=true&expand=false"
+        """path -> bytes, of all files"""
+        url: str | None = f"{self._api}/tree/{self._commit}?recursive=true&expand=false"
         sizes, seen = {}, set()
         while url is not None:
             if url in seen or _origin(url) != _origin(self._endpoint):
@@ -148,7 +145,7 @@ class Hub:
             answer = self._get(url)
             for entry in json.loads(answer.body):
                 if entry["type"] == "file":
-                    sizes[entry["path"].removeprefix(self._prefix)] = int(entry["size"])
+                    sizes[entry["path"]] = int(entry["size"])
             link = re.search(r'<([^>]*)>\s*;\s*rel="?next"?', answer.headers.get("Link", ""))
             url = link[1] if link else None
         return sizes

@@ -83,7 +83,7 @@ class Windows(Sequence[dict[str, Any]]):
             raise ValueError(f"want a length and stride of 1 or more, have {length} and {stride}")
         self.length, self.keys, self.camera = length, tuple(keys), camera
         self._episodes = EpisodeCache(dataset, cached_episodes)
-        self._uuids: list[str] = []
+        self._which: list[tuple[str, int]] = []
         starts: list[NDArray[np.int64]] = []
         for uuid in dataset if uuids is None else uuids:
             episode = dataset[uuid]
@@ -106,7 +106,7 @@ class Windows(Sequence[dict[str, Any]]):
                     )
                 bad_before = np.concatenate([[0], np.cumsum(~flags)])
                 here = here[bad_before[here + length] == bad_before[here]]
-            self._uuids.append(uuid)
+            self._which.append((uuid, steps))
             starts.append(here)
         self._firsts = np.array([0, *itertools.accumulate(map(len, starts))])
         self._starts = np.concatenate([np.empty(0, np.int64), *starts])
@@ -118,14 +118,15 @@ class Windows(Sequence[dict[str, Any]]):
         if isinstance(index, slice):
             return [self[i] for i in range(len(self))[index]]
         at = range(len(self))[index]
-        uuid = self._uuids[int(np.searchsorted(self._firsts, at, side="right")) - 1]
+        uuid, steps = self._which[int(np.searchsorted(self._firsts, at, side="right")) - 1]
         episode, start = self._episodes[uuid], int(self._starts[at])
         here = slice(start, start + self.length)
         window: dict[str, Any] = {"uuid": uuid, "start": start}
         for key in self.keys:
-            window[key] = episode[key][here]
-            if len(window[key]) != self.length:
-                raise BadFile(episode.name, f"{key} of every step", f"{len(episode[key])}")
+            array = episode[key]
+            if array.shape[:1] != (steps,):
+                raise BadFile(episode.name, f"{key} of each of {steps} steps", f"{array.shape}")
+            window[key] = array[here]
         if self.camera is not None:
             pixels = episode.tracks_2d[self.camera][here]
             window["tracks_2d"] = pixels
