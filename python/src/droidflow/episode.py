@@ -52,8 +52,10 @@ def parse_object(blob: Blob) -> dict[str, Any]:
 
 
 def within_image(pixels: NDArray[Any], size_px: NDArray[Any]) -> NDArray[np.bool_]:
-    """[…] of [..., 2]. Pixel (0, 0) is the centre of the top-left one; NaN is not within."""
-    return np.asarray(((pixels >= -0.5) & (pixels < size_px - 0.5)).all(axis=-1))
+    """[…] of […, 2]. Pixel (0, 0) is the centre of the top-left one; NaN is not within."""
+    u, v = pixels[..., 0], pixels[..., 1]
+    width, height = map(float, size_px)
+    return np.asarray((u >= -0.5) & (v >= -0.5) & (u < width - 0.5) & (v < height - 0.5))
 
 
 @dataclasses.dataclass(frozen=True)
