@@ -57,6 +57,13 @@ class Made:
     def __getitem__(self, key: str):
         return getattr(self, key)
 
+    def turning(self, x_deg) -> Made:
+        """With gripper frames turned by these angles about x."""
+        c, s = np.cos(np.deg2rad(x_deg)), np.sin(np.deg2rad(x_deg))
+        self.contact_frames = np.tile(np.eye(4), (len(c), 1, 1))
+        self.contact_frames[:, 1:3, 1:3] = np.array([[c, -s], [s, c]]).transpose(2, 0, 1)
+        return self
+
 
 def flow(distances_mm, step_mm) -> Flow:
     episode: Episode = Made(distances_mm)  # type: ignore[assignment]
@@ -68,6 +75,14 @@ def test_steps_by_hand():
     made = flow([0, 0, 1, 5], 2)
     np.testing.assert_allclose(made.centroids, [0, 2 + 1 / 6, 2 + 7 / 12, 3], rtol=1e-6)
     assert made.frame_to_idx.tolist() == [0, 0, 1, 3]
+
+
+# The largest component of the quaternions changes at 90 degrees: their signs differ.
+@pytest.mark.parametrize("ends_deg", [(-80, -100), (10, 130), (170, 190), (-179, -30), (0, 1)])
+def test_rotations_turn_evenly_and_the_short_way(ends_deg):
+    made = Flow(Made([0, 4]).turning(ends_deg), 0.5).frames  # type: ignore[arg-type]
+    angles_deg = np.unwrap(np.rad2deg(np.arctan2(made[:, 2, 1], made[:, 1, 1])), period=360)
+    np.testing.assert_allclose(angles_deg % 360, np.linspace(*ends_deg, 9) % 360, atol=2e-4)
 
 
 def test_a_path_shorter_than_a_step_is_its_two_ends():

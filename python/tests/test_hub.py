@@ -46,6 +46,13 @@ def test_a_repository_holds_every_episode(server, out):
     assert_same_episodes(Dataset(URL), out)
 
 
+def test_an_episode_is_found_without_looking_into_others(server, out):
+    uuid = list(Dataset(out))[-1]
+    before = len(server.asked("GET", "/resolve/.*quality.json"))
+    assert Dataset(URL)[uuid].num_frames > 0
+    assert len(server.asked("GET", "/resolve/.*quality.json")) - before <= 1
+
+
 def test_lists_of_many_pages_are_read_to_the_end(server, out):
     server.options.page_size = 2
     assert len(Dataset(URL)) == 3

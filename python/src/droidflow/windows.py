@@ -24,25 +24,16 @@ Ranges = Mapping[str, Iterable[Sequence[int]]]
 
 
 class EpisodeCache:
-    """The episodes used last, of this process: workers open files of their own."""
+    """The episodes used last. A pickle takes none along; what fork copies are mapped pages only."""
 
     def __init__(self, dataset: Dataset, size: int):
         self._dataset, self._size = dataset, size
-        self._forget()
-
-    def _forget(self) -> None:
-        self._process = os.getpid()
         self._episodes: collections.OrderedDict[str, Episode] = collections.OrderedDict()
 
-    def __getstate__(self) -> tuple[Dataset, int]:
-        return self._dataset, self._size
-
-    def __setstate__(self, state: tuple[Dataset, int]) -> None:
-        self.__init__(*state)  # type: ignore[misc]
+    def __reduce__(self) -> tuple[Any, ...]:
+        return EpisodeCache, (self._dataset, self._size)
 
     def __getitem__(self, uuid: str) -> Episode:
-        if self._process != os.getpid():
-            self._forget()
         if uuid not in self._episodes:
             self._episodes[uuid] = self._dataset[uuid]
             if len(self._episodes) > self._size:
