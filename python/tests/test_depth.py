@@ -109,6 +109,25 @@ def test_a_video_that_was_cut_off_is_said(broken, keep):
         depth()[0]
 
 
+def test_an_index_that_points_nowhere_is_said(broken):
+    path, depth = broken
+    data = (path / "depth.mkv").read_bytes()
+    cues = data.rindex(b"\x1c\x53\xbb\x6b")
+    (path / "depth.mkv").write_bytes(
+        data[:cues].replace(b"\x1f\x43\xb6\x75", bytes(4)) + data[cues:]
+    )
+    with pytest.raises(BadFile, match="want frame 1 where its index says, have none: .*depth.mkv"):
+        depth()[1]
+
+
+def test_a_video_without_an_index_is_said(broken):
+    path, depth = broken
+    data = (path / "depth.mkv").read_bytes()
+    (path / "depth.mkv").write_bytes(data.replace(b"\x1c\x53\xbb\x6b", b"\xec\xec\xec\xec", 1))
+    with pytest.raises(BadFile, match="want Matroska with one track and its index.*depth.mkv"):
+        depth()[0]
+
+
 def test_damaged_frames_are_said(broken, decoder):
     path, depth = broken
     data = bytearray((path / "depth.mkv").read_bytes())

@@ -63,7 +63,7 @@ class MatroskaVideo:
         self._blob = blob
         try:
             self._read_index()
-        except (IndexError, StopIteration, ValueError) as error:
+        except (LookupError, StopIteration, ValueError) as error:
             raise BadFile(blob.name, "Matroska with one track and its index", "another") from error
 
     def __len__(self) -> int:
@@ -108,13 +108,18 @@ class MatroskaVideo:
     def frame(self, index: int) -> bytes:
         """One coded frame."""
         cluster, relative = self._frames[index]
-        data = self._blob.read(cluster, max(self._ends[index], cluster + 1))
-        _, content, _ = _element(data, 0)
-        kind, begin, size = _element(data, content + relative)
+        # Of frames that share a cluster all but the last end where it ends.
+        ends = (end for end in self._ends[index:] if end > cluster)
+        data = self._blob.read(cluster, min(ends, default=self._blob.size))
+        try:
+            _, content, _ = _element(data, 0)
+            kind, begin, size = _element(data, content + relative)
+        except IndexError:
+            kind, begin, size = 0, 0, 0
         block = data[begin : begin + size]
         if kind != _SIMPLE_BLOCK or len(block) != size:
             raise BadFile(self._blob.name, f"frame {index} where its index says", "none")
-        return bytes(block[4:])  # track, time and flags
+        return bytes(block[4:])  # after track, time and flags
 
     def file_of(self, frames: list[bytes]) -> Iterator[bytes]:
         """The bytes of a file of these frames only."""
