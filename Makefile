@@ -40,7 +40,7 @@ bench: build
 	@cmake --preset $(PRESET) -DDROIDFLOW_BUILD_BENCH=ON
 	@cmake --build $(BUILD) --target bench/all
 	@for program in $(BUILD)/bench/*_speed $(BUILD)/bench/*_overlap $(BUILD)/bench/*_accuracy; do printf '\n== %s\n' "$$program"; "$$program" || exit; done
-	@for script in $(filter-out bench/common.py,$(wildcard bench/*.py)); do \
+	@for script in $(filter-out bench/common.py,$(wildcard bench/*.py)) $(wildcard python/bench/*.py); do \
 	  printf '\n== %s\n' "$$script"; \
 	  DROIDFLOW_BIN="$(CURDIR)/$(BUILD)/bin/droidflow" $(PYTHON) "$$script" || exit; \
 	done

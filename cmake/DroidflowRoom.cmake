@@ -29,9 +29,7 @@ function(droidflow_add_test target name)
   add_executable(${target} ${TEST_SOURCES})
   target_link_libraries(${target} PRIVATE droidflow_${TEST_ROOM} ${TEST_LIBS} droidflow_flags GTest::gmock_main)
   # A test takes longer to optimise than it then saves.
-  if(DROIDFLOW_SANITIZE)
-    target_compile_options(${target} PRIVATE -O0)
-  else()
+  if(CMAKE_BUILD_TYPE STREQUAL "Release")
     target_compile_options(${target} PRIVATE -O1)
   endif()
   set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
@@ -48,7 +46,8 @@ endfunction()
 #
 # But for the preset dev, several sources are one translation unit (CMAKE_UNITY_BUILD), which takes a
 # third of the time: what is local to a .cc must have a name that is unique in the room. Files that
-# cannot do so are in ALONE. KERNELS: a room whose code is optimised as far as it goes.
+# cannot do so are in ALONE. KERNELS: a room whose code is optimised as far as it goes, and also for
+# sanitizers, where the rest takes longer to optimise than it then saves.
 function(droidflow_add_room)
   cmake_parse_arguments(ROOM "KERNELS" "NAME" "SOURCES;DEPS;PUBLIC_LIBS;PRIVATE_LIBS;TESTS;LONE_TESTS;TEST_LIBS;ALONE" ${ARGN})
   if(ROOM_ALONE)
@@ -66,7 +65,9 @@ function(droidflow_add_room)
   endforeach()
   target_link_libraries(${target} PUBLIC ${ROOM_PUBLIC_LIBS} PRIVATE ${ROOM_PRIVATE_LIBS}
                                                                      $<BUILD_INTERFACE:droidflow_flags>)
-  if(ROOM_KERNELS AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  if(ROOM_KERNELS AND DROIDFLOW_SANITIZE)
+    target_compile_options(${target} PRIVATE -O1)
+  elseif(ROOM_KERNELS AND CMAKE_BUILD_TYPE STREQUAL "Release")
     target_compile_options(${target} PRIVATE -O3)
   endif()
   set_target_properties(${target} PROPERTIES EXPORT_NAME ${ROOM_NAME})
