@@ -345,6 +345,18 @@ def test_what_a_run_left_is_uploaded_by_the_command(data, droidflow, hub, tmp_pa
     assert (again["already_done"], again["done"]) == (EPISODES, 0)
 
 
+def test_a_dry_run_says_how_much_there_is_and_uploads_nothing(data, droidflow, tmp_path):
+    out, flags = tmp_path / "out", ["--hub", f"file:{tmp_path / 'hub'}", "--keep-uploaded"]
+    shutil.copytree(data.folder / "out", out, ignore=shutil.ignore_patterns(".droidflow"))
+    before = sorted(tmp_path.rglob("*"))
+    sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
+    dry = json.loads(droidflow("upload", out, *flags, "--dry-run", "--json", code=DONE).stdout)
+    assert dry == {"episodes": EPISODES, "files": len(sizes), "bytes": sum(sizes)}
+    assert sorted(tmp_path.rglob("*")) == before
+    droidflow("upload", out, *flags, code=DONE)
+    assert "upload 0 episodes" in droidflow("upload", out, *flags, "--dry-run", code=DONE).stdout
+
+
 def test_new_episodes_are_uploaded_while_it_watches(data, droidflow, tmp_path):
     out, hub = tmp_path / "out", tmp_path / "hub"
     out.mkdir()

@@ -87,7 +87,7 @@ void AddDepthPreviewCommand(CLI::App& app, int& exit_code) {
       ->type_name("K")
       ->excludes(frame);
   sub->add_option("--decode-threads", command->decode_threads, "Threads that decode a video")
-      ->check(CLI::Range(1, 64))
+      ->check(CLI::Range(1, 64).description(""))
       ->type_name("N")
       ->capture_default_str();
   sub->add_flag("--json", command->json, "Print what was written as JSON");

@@ -93,7 +93,7 @@ void AddInspectCommand(CLI::App& app, int& exit_code) {
       ->type_name("DIR");
   sub->add_option(
          "--decode-threads", command->options.decode_threads, "Threads that decode, for --rows")
-      ->check(CLI::Range(1, 64))
+      ->check(CLI::Range(1, 64).description(""))
       ->type_name("N")
       ->capture_default_str();
   sub->add_flag("--json", command->json, "Print a list with one object per file");

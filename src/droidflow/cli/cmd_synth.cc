@@ -70,11 +70,11 @@ void AddSynthCommand(CLI::App& app, int& exit_code) {
       ->required()
       ->type_name("");
   command->add_option("--episodes", synth->options.episodes, "Good episodes")
-      ->check(CLI::Range(0, 1000000))
+      ->check(CLI::Range(0, 1000000).description(""))
       ->type_name("N")
       ->capture_default_str();
   command->add_option("--steps", synth->options.steps, "Control steps of each")
-      ->check(CLI::Range(1, 100000))
+      ->check(CLI::Range(1, 100000).description(""))
       ->type_name("T")
       ->capture_default_str();
   command->add_option("--seed", synth->options.seed, "The same seed gives the same episodes")
@@ -90,15 +90,15 @@ void AddSynthCommand(CLI::App& app, int& exit_code) {
                    "Recordings of the good episodes: a still picture (default), the left eye, both "
                    "rectified eyes side by side, or both raw eyes as SVO2; all but the first come "
                    "with exact depth in DIR/truth")
-      ->transform(CLI::CheckedTransformer(videos))
+      ->transform(CLI::CheckedTransformer(videos).description(""))
       ->type_name("{still,mono,stereo,svo2}");
   const std::map<std::string, VideoCodec> codecs = {{"mpeg4", VideoCodec::kMpeg4},
                                                     {"h264", VideoCodec::kH264}};
   command->add_option("--codec", synth->options.codec, "Of MP4 files that move (mpeg4)")
-      ->transform(CLI::CheckedTransformer(codecs))
+      ->transform(CLI::CheckedTransformer(codecs).description(""))
       ->type_name("{mpeg4,h264}");
   command->add_option("--resolution", synth->resolution, "Of an eye in recordings that move")
-      ->check(CLI::IsMember({"HD", "VGA"}))
+      ->check(CLI::IsMember({"HD", "VGA"}).description(""))
       ->type_name("{HD,VGA}")
       ->capture_default_str();
   command

@@ -4,6 +4,7 @@
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/upload_report.h"
 #include "droidflow/core/stop.h"
+#include "droidflow/core/temporary_folder.h"
 #include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/hub_targets.h"
 #include "droidflow/pipeline/upload_tree.h"
@@ -16,6 +17,7 @@
 #include <mutex>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <unistd.h>
 #include <utility>
@@ -37,6 +39,7 @@ struct UploadCommandLine {
   bool watch = false;
   bool json = false;
   bool quiet = false;
+  bool dry_run = false;
 };
 
 /// Says on stderr how it goes.
@@ -128,7 +131,8 @@ Result<UploadTotals> Unfinished(UploadQueue& queue, const std::vector<std::strin
 }
 
 /// A queue that a run without depth has filled goes on as that run did.
-Result<Pipeline> PipelineOf(const fs::path& queue_dir) {
+Result<Pipeline> PipelineOf(const fs::path& queue_dir, const HubOptions& hub) {
+  if (HubDestinations(hub, Pipeline::kFull).size() > 1) return Pipeline::kFull;
   std::error_code ignored;
   if (!fs::exists(queue_dir / "upload.sqlite", ignored)) return Pipeline::kFull;
   Result<UploadQueue> queue = UploadQueue::Open(queue_dir);
@@ -139,6 +143,25 @@ Result<Pipeline> PipelineOf(const fs::path& queue_dir) {
   return metadata_only ? Pipeline::kMetadata : Pipeline::kFull;
 }
 
+/// What an upload would have to do; tried on a copy of the queue.
+Result<UploadTotals> LookWhatToDo(const UploadCommandLine& command, const HubOptions& hub) {
+  DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command.dir));
+  DF_ASSIGN_OR_RETURN(const TemporaryFolder copy, TemporaryFolder::Make());
+  for (const char* const name : {"upload.sqlite", "upload.sqlite-wal"}) {
+    std::error_code error;
+    fs::copy_file(source.queue_dir / name, copy.path() / name, error);
+    if (error && error != std::errc::no_such_file_or_directory) {
+      return FailErrno(error.value(),
+                       fmt::format("cannot copy {}", (source.queue_dir / name).string()));
+    }
+  }
+  DF_ASSIGN_OR_RETURN(const Pipeline pipeline, PipelineOf(copy.path(), hub));
+  const std::vector<std::string> destinations = HubDestinations(hub, pipeline);
+  DF_ASSIGN_OR_RETURN(UploadQueue queue, UploadQueue::Open(copy.path()));
+  if (source.tree) DF_RETURN_IF_ERROR(UploadTree(*source.tree, destinations).EnqueueNew(queue));
+  return Unfinished(queue, destinations);
+}
+
 struct Uploaded {
   UploadSummary summary;
   UploadReport report;
@@ -147,8 +170,7 @@ struct Uploaded {
 Result<Uploaded> Upload(const UploadCommandLine& command, const HubOptions& hub) {
   DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command.dir));
   DF_RETURN_IF_ERROR(UploaderLock::Acquire(source.queue_dir));
-  DF_ASSIGN_OR_RETURN(Pipeline pipeline, PipelineOf(source.queue_dir));
-  if (HubDestinations(hub, Pipeline::kFull).size() > 1) pipeline = Pipeline::kFull;
+  DF_ASSIGN_OR_RETURN(const Pipeline pipeline, PipelineOf(source.queue_dir, hub));
   const std::vector<std::string> destinations = HubDestinations(hub, pipeline);
   const auto say = [](const std::string& line) { std::cerr << line + "\n"; };
   DF_ASSIGN_OR_RETURN(const std::vector<HubPlace> places, MakeHubPlaces(hub, pipeline, say));
@@ -232,6 +254,19 @@ int RunUpload(const UploadCommandLine& command) {
   if (!options->hub.HasPlace()) {
     return Report({ErrorKind::kUsage, "where to? Give --hf-repo or --hub"});
   }
+  if (command.dry_run) {
+    const Result<UploadTotals> to_do = LookWhatToDo(command, options->hub);
+    if (!to_do) return Report(to_do.error());
+    if (command.json) {
+      PrintJson({{"episodes", to_do->episodes}, {"files", to_do->files}, {"bytes", to_do->bytes}});
+    } else {
+      fmt::print("would upload {} episodes ({} files, {})\n",
+                 to_do->episodes,
+                 to_do->files,
+                 FormatBytes(static_cast<double>(to_do->bytes)));
+    }
+    return kExitDone;
+  }
   InstallStopHandlers();
   const Result<Uploaded> uploaded = Upload(command, options->hub);
   if (!uploaded) {
@@ -259,6 +294,8 @@ void AddUploadCommand(CLI::App& app, int& exit_code) {
       ->type_name("");
   command->flags.AddTo(*sub, {OptionInfo::Group::kHub});
   sub->add_flag("--watch", command->watch, "Go on until stopped, and look for new episodes");
+  sub->add_flag(
+      "--dry-run", command->dry_run, "Say how much there is to upload, and upload nothing");
   sub->add_flag("--json", command->json, "Print the summary as JSON");
   sub->add_flag("-q,--quiet", command->quiet, "Print errors only");
   sub->footer(

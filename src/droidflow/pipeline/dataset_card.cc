@@ -2,6 +2,7 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/core/sha256.h"
+#include "droidflow/core/temporary_folder.h"
 #include "droidflow/pipeline/build_info.h"
 #include "droidflow/pipeline/formats_text.h"
 #include "droidflow/pipeline/products.h"
@@ -391,14 +392,12 @@ Result<std::optional<std::string>> ReadCard(Store& store,
 }
 
 Status CommitCard(Store& store, const std::string& card, const std::string& head, bool is_new) {
-  DF_ASSIGN_OR_RETURN(AtomicFile file,
-                      AtomicFile::Create(fs::temp_directory_path() / "droidflow-README.md"));
-  DF_RETURN_IF_ERROR(file.Write(std::as_bytes(std::span(card))));
-  OutgoingFile outgoing{.path = kCardFile,
-                        .source = file.temporary(),
-                        .size_bytes = card.size(),
-                        .sha256 = HashOf(card)};
-  DF_ASSIGN_OR_RETURN(outgoing.git_oid, GitBlobOidOfFile(file.temporary()));
+  DF_ASSIGN_OR_RETURN(const TemporaryFolder folder, TemporaryFolder::Make());
+  const fs::path file = folder.path() / kCardFile;
+  DF_RETURN_IF_ERROR(WriteFile(file, card));
+  OutgoingFile outgoing{
+      .path = kCardFile, .source = file, .size_bytes = card.size(), .sha256 = HashOf(card)};
+  DF_ASSIGN_OR_RETURN(outgoing.git_oid, GitBlobOidOfFile(file));
   DF_RETURN_IF_ERROR(store.Put({&outgoing, 1}).front());
   const Result<std::string> committed =
       store.Commit({.files = {outgoing},

@@ -2,12 +2,11 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
+#include "droidflow/core/temporary_folder.h"
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/run_resources.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstdlib>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -19,27 +18,6 @@ namespace fs = std::filesystem;
 
 constexpr std::size_t kSample = 3;
 constexpr std::int64_t kSampleFrames = 12;  // of each camera of the sample
-
-/// A folder that is gone at the end.
-class TemporaryFolder {
- public:
-  static Result<TemporaryFolder> Make() {
-    std::error_code error;
-    std::string path = (fs::temp_directory_path(error) / "droidflow-sample-XXXXXX").string();
-    if (error) return FailErrno(error.value(), "no folder for temporary files");
-    if (mkdtemp(path.data()) == nullptr) return FailErrno(errno, "cannot make " + path);
-    return TemporaryFolder(path);
-  }
-  TemporaryFolder(TemporaryFolder&& other) noexcept : path_(std::exchange(other.path_, {})) {}
-  ~TemporaryFolder() {
-    if (!path_.empty()) (void)RemoveTree(path_);
-  }
-  [[nodiscard]] const fs::path& path() const { return path_; }
-
- private:
-  explicit TemporaryFolder(fs::path path) : path_(std::move(path)) {}
-  fs::path path_;
-};
 
 double SizeOf(const fs::path& file) {
   std::error_code error;
