@@ -617,13 +617,14 @@ Status UploadQueue::BindDestination(const std::string& destination, const std::s
     DF_ASSIGN_OR_RETURN(const bool has_row, row.Next());
     DF_CHECK(has_row);
     if (row->ColumnText(0) == place) return {};
-    return Fail(ErrorKind::kUsage,
-                "destination {} of this queue is {}, not {}; end its uploads, or remove the queue to "
-                "begin anew: {}",
-                destination,
-                row->ColumnText(0),
-                place,
-                QueuePath(impl_->dir).string());
+    return Fail(
+        ErrorKind::kUsage,
+        "destination {} of this queue is {}, not {}; end its uploads, or remove the queue to "
+        "begin anew: {}",
+        destination,
+        row->ColumnText(0),
+        place,
+        QueuePath(impl_->dir).string());
   });
 }
 
