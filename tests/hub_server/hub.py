@@ -475,7 +475,7 @@ class Hub:
             "tags": [],
             "downloads": 0,
             "likes": 0,
-            "usedStorage": sum(blob.size for blob in repo.objects.values()),
+            "usedStorage": sum(blob.size for blob in list(repo.objects.values())),
             "siblings": siblings,
         }
         asked = {

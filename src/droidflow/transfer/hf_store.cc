@@ -398,9 +398,9 @@ class HfStore::Hub {
   std::vector<Result<Plan>> PlanAll(std::span<const OutgoingFile> files);
   Result<Json> Preupload(std::span<const OutgoingFile* const> files, const Json& rules);
   void SendGroup(std::span<Object* const> group);
-  void Send(Object& object);
+  void Send(Object& object, int part_jobs);
   void SendWhole(Object& object, const Json& upload);
-  void SendParts(Object& object, const Json& upload);
+  void SendParts(Object& object, const Json& upload, int part_jobs);
   void Verify(Object& object);
   std::string Href(const Json& action) const;
   Result<std::string> SendCommit(const CommitBody& body);
@@ -893,16 +893,19 @@ void HfStore::Hub::SendGroup(std::span<Object* const> group) {
       (Field(header, "chunk_size").is_null() ? whole : in_parts).push_back(object);
     }
   }
-  ParallelFor(whole.size(), options_.upload_jobs, [&](std::size_t i) { Send(*whole[i]); });
-  for (Object* object : in_parts) Send(*object);
+  const int jobs = options_.upload_jobs;
+  ParallelFor(whole.size(), jobs, [&](std::size_t i) { Send(*whole[i], 1); });
+  // Few share the jobs that each of many has one of.
+  const int at_once = std::clamp(static_cast<int>(in_parts.size()), 1, jobs);
+  ParallelFor(in_parts.size(), at_once, [&](std::size_t i) { Send(*in_parts[i], jobs / at_once); });
 }
 
-void HfStore::Hub::Send(Object& object) {
+void HfStore::Hub::Send(Object& object, int part_jobs) {
   const Json& upload = Field(object.actions, "upload");
   if (Field(Field(upload, "header"), "chunk_size").is_null()) {
     SendWhole(object, upload);
   } else {
-    SendParts(object, upload);
+    SendParts(object, upload, part_jobs);
   }
   if (object.status) Verify(object);
 }
@@ -936,7 +939,7 @@ void HfStore::Hub::SendWhole(Object& object, const Json& upload) {
   }
 }
 
-void HfStore::Hub::SendParts(Object& object, const Json& upload) {
+void HfStore::Hub::SendParts(Object& object, const Json& upload, int part_jobs) {
   const OutgoingFile& file = *object.file;
   const auto fail = [&](std::string_view what) {
     object.status = Fail(ErrorKind::kTransient, "{}: {}", what, file.path);
@@ -973,7 +976,7 @@ void HfStore::Hub::SendParts(Object& object, const Json& upload) {
   std::vector<Status> statuses(want);
   std::vector<std::string> etags(want);
   std::vector<char> refused(want, 0);
-  ParallelFor(want, options_.upload_jobs, [&](std::size_t i) {
+  ParallelFor(want, part_jobs, [&](std::size_t i) {
     const std::uint64_t begin = i * part_bytes;
     const Result<HttpResponse> response = client_.Send(
         {.method = "PUT",

@@ -28,7 +28,7 @@ constexpr std::array<std::int64_t, 11> kLadder{20, 50, 75, 100, 125, 200, 250, 4
 constexpr std::size_t kLadderStart = 6;
 constexpr milliseconds kFastCommit = 40s;
 constexpr std::int64_t kPutFiles = 100;
-constexpr std::int64_t kPutBytes = 256'000'000;
+constexpr std::int64_t kPutBytes = 1'000'000'000;
 constexpr std::int64_t kConfirmFiles = 1000;
 constexpr std::uint64_t kMaxGitBytes = 10 << 20;  // larger files are never held as git does
 constexpr int kMaxAttempts = 5;
