@@ -1,0 +1,118 @@
+"""python -m droidflow: other formats of what droidflow writes."""
+
+from __future__ import annotations
+
+import argparse
+import pathlib
+import sys
+
+from .dataset import Dataset
+from .errors import DroidflowError
+from .windows import read_keep_ranges
+
+_FAILED, _SOME_LEFT_OUT = 1, 3  # as droidflow's
+
+
+def _shares(text: str) -> tuple[float, ...]:
+    shares = tuple(float(part) for part in text.split("/"))
+    if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
+        raise ValueError
+    return shares
+
+
+def _size(text: str) -> tuple[int, int]:
+    width, height = map(int, text.split("x"))
+    if min(width, height) < 2 or width % 2 or height % 2:
+        raise ValueError
+    return width, height
+
+
+def _fps(text: str) -> int:
+    if not 1 <= int(text) <= 1000:
+        raise ValueError
+    return int(text)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m droidflow", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    common = argparse.ArgumentParser(add_help=False)
+    common.add_argument("out", help="results: a folder, or hf://datasets/NAMESPACE/NAME")
+    common.add_argument("--droid-root", type=pathlib.Path, help="the raw episodes")
+    common.add_argument("--language", help="droid_language_annotations.json")
+    common.add_argument(
+        "--splits",
+        type=_shares,
+        default="80/10/10",
+        metavar="TRAIN/VAL/TEST",
+        help="shares of scenes (%(default)s); needs --droid-root",
+    )
+
+    index = commands.add_parser("index", parents=[common], help="write a table of the episodes")
+    index.add_argument("--keep-ranges", help="keep_ranges_1_0_1.json")
+    index.add_argument("-o", "--output", type=pathlib.Path, help="(OUT/meta/episodes.parquet)")
+    index.set_defaults(run=_index)
+
+    export = commands.add_parser("export", parents=[common], help="write another format")
+    export.add_argument("--to", choices=["lerobot"], required=True)
+    export.add_argument("destination", type=pathlib.Path, help="new folder")
+    export.add_argument("--cameras", default="wrist,ext1,ext2", help="roles (%(default)s)")
+    export.add_argument("--size", type=_size, default="320x180", help="of pictures (%(default)s)")
+    export.add_argument("--fps", type=_fps, default="15", help="the same for all (%(default)s)")
+    export.set_defaults(run=_export)
+    return parser
+
+
+def _index(arguments: argparse.Namespace) -> int:
+    from .index import rows, write_index
+
+    dataset = Dataset(arguments.out, arguments.language)
+    output = arguments.output or pathlib.Path(arguments.out, "meta/episodes.parquet")
+    keep = read_keep_ranges(arguments.keep_ranges) if arguments.keep_ranges else None
+    episodes = rows(dataset, arguments.droid_root, keep, arguments.splits)
+    print(f"{write_index(output, episodes)} episodes: {output}")
+    return 0
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from .lerobot import Options, export
+
+    options = Options(
+        arguments.droid_root,
+        arguments.cameras.split(","),
+        arguments.size,
+        arguments.fps,
+        arguments.splits,
+    )
+    missing = 0
+
+    def left_out(folder: str, error: Exception) -> None:
+        nonlocal missing
+        missing += 1
+        print(f"left out {folder}: {error}", file=sys.stderr)
+
+    dataset = Dataset(arguments.out, arguments.language)
+    episodes, frames = export(dataset, arguments.destination, options, left_out)
+    print(
+        f"{episodes} episodes, {frames} frames, {missing} episodes left out: "
+        f"{arguments.destination}"
+    )
+    return _SOME_LEFT_OUT if missing else 0
+
+
+def main(words: list[str] | None = None) -> int:
+    arguments = _parser().parse_args(words)
+    try:
+        return int(arguments.run(arguments))
+    except ModuleNotFoundError as error:
+        print(
+            f"want the package {error.name} (pip install 'droidflow[export]'), have none",
+            file=sys.stderr,
+        )
+    except (DroidflowError, OSError) as error:
+        print(error, file=sys.stderr)
+    return _FAILED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
