@@ -7,7 +7,7 @@ import pathlib
 import sys
 
 from .dataset import Dataset
-from .errors import DroidflowError
+from .errors import DroidflowError, NotFound
 from .windows import read_keep_ranges
 
 _FAILED, _SOME_LEFT_OUT = 1, 3  # as droidflow's
@@ -67,7 +67,10 @@ def _index(arguments: argparse.Namespace) -> int:
     from .index import rows, write_index
 
     dataset = Dataset(arguments.out, arguments.language)
-    output = arguments.output or pathlib.Path(arguments.out, "meta/episodes.parquet")
+    output = arguments.output
+    if output is None and arguments.out.startswith("hf://"):
+        raise NotFound(arguments.out, "--output beside a repository", "none")
+    output = output or pathlib.Path(arguments.out, "meta/episodes.parquet")
     keep = read_keep_ranges(arguments.keep_ranges) if arguments.keep_ranges else None
     episodes = rows(dataset, arguments.droid_root, keep, arguments.splits)
     print(f"{write_index(output, episodes)} episodes: {output}")

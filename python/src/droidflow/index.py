@@ -70,13 +70,15 @@ def scene_of(
     lab, outcome, *_ = episode.folder.split("/")
     metadata = RawEpisode(droid_root, episode).metadata() if droid_root else {}
     building, scene = metadata.get("building"), metadata.get("scene_id")
-    known = building is not None and scene is not None
+    split = None
+    if building is not None and scene is not None:
+        split = split_of(lab, building, scene, shares)
     return {
         "lab": lab,
         "outcome": outcome,
         "building": building,
         "scene_id": scene,
-        "split": split_of(lab, building, scene, shares) if known else None,
+        "split": split,
     }
 
 

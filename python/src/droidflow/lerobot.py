@@ -29,11 +29,13 @@ from .raw import RawEpisode
 _FILES_PER_CHUNK = 1000
 _DATA_FILE_MB = 100
 _VIDEO_FILE_MB = 200
+_VIDEO_FILE_S = 850  # with the last episode below 1024, where float32 is off by LeRobot's tolerance
 _ROWS_AT_A_TIME = 1000  # of episodes
 _NAME = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 _DATA_PATH = f"data/{_NAME}.parquet"
 _VIDEO_PATH = f"videos/{{video_key}}/{_NAME}.mp4"
 _EPISODES_PATH = f"meta/episodes/{_NAME}.parquet"
+_NO_SPLIT = "unknown"  # of episodes without a scene
 _POSE = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 _MAX_EPISODE_STATS = 16  # values; statistics of larger features are of the whole data set only
@@ -103,21 +105,21 @@ class _Parts:
 
     def __init__(self, root: pathlib.Path, pattern: str, limit_mb: int):
         self._root, self._pattern, self._limit_bytes = root, pattern, limit_mb << 20
-        self.number = -1
+        self._number = -1
         self._path: pathlib.Path | None = None
         self._file: Any = None
 
     @property
     def place(self) -> tuple[int, int]:
         """Chunk and file."""
-        return divmod(self.number, _FILES_PER_CHUNK)
+        return divmod(self._number, _FILES_PER_CHUNK)
 
-    def _begin(self) -> pathlib.Path | None:
-        """The path of the next file where the last is full."""
-        if self._path is not None and self._path.stat().st_size < self._limit_bytes:
-            return None
+    def _full(self) -> bool:
+        return self._path is None or self._path.stat().st_size >= self._limit_bytes
+
+    def _next(self) -> pathlib.Path:
         self.close()
-        self.number += 1
+        self._number += 1
         chunk, file = self.place
         self._path = self._root / self._pattern.format(chunk_index=chunk, file_index=file)
         self._path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,8 +132,9 @@ class _Parts:
 
 class _Tables(_Parts):
     def begin(self, schema: pa.Schema) -> None:
-        if path := self._begin():
-            self._file = pq.ParquetWriter(path, schema)
+        """From here on `place` is that of the next rows."""
+        if self._full():
+            self._file = pq.ParquetWriter(self._next(), schema)
 
     def write(self, table: pa.Table) -> None:
         self._file.write_table(table)
@@ -140,20 +143,26 @@ class _Tables(_Parts):
 class _Videos(_Parts):
     """Videos of episodes, one after another in each file."""
 
+    def __init__(self, root: pathlib.Path, key: str, fps: int):
+        super().__init__(root, _VIDEO_PATH.replace("{video_key}", key), _VIDEO_FILE_MB)
+        self._fps, self._frames = fps, 0
+
+    def _full(self) -> bool:
+        return super()._full() or self._frames >= _VIDEO_FILE_S * self._fps
+
     def append(self, video: bytes, frames: int) -> int:
         """Returns the first frame's number in its file."""
         import av
 
-        with av.open(io.BytesIO(video)) as source:
-            stream = source.streams.video[0]
-            if path := self._begin():
-                self._file = av.open(str(path), "w")
-                self._stream = self._file.add_stream_from_template(stream)
+        with av.open(io.BytesIO(video), "r") as source:
+            if self._full():
+                self._file = av.open(str(self._next()), "w")
+                self._stream = self._file.add_stream_from_template(source.streams.video[0])
                 self._frames = 0
             first, self._frames = self._frames, self._frames + frames
-            offset = round(first / stream.average_rate / stream.time_base)
-            for packet in source.demux(stream):
-                if packet.dts is not None:  # the last is empty
+            for packet in source.demux(video=0):
+                if packet.pts is not None and packet.dts is not None:  # the last is empty
+                    offset = round(first / self._fps / packet.time_base)
                     packet.pts, packet.dts = packet.pts + offset, packet.dts + offset
                     packet.stream = self._stream
                     self._file.mux(packet)
@@ -196,44 +205,47 @@ class _Writer:
         self._rows: list[dict[str, Any]] = []
         self._data = _Tables(root, _DATA_PATH, _DATA_FILE_MB)
         self._index = _Tables(root, _EPISODES_PATH, _DATA_FILE_MB)
-        keys = [f"observation.images.{camera}" for camera in options.cameras]
-        self._videos = {
-            key: _Videos(root, _VIDEO_PATH.replace("{video_key}", key), _VIDEO_FILE_MB)
-            for key in keys
-            if options.droid_root
-        }
+        cameras = options.cameras if options.droid_root else ()
+        keys = [f"observation.images.{camera}" for camera in cameras]
+        self._videos = {key: _Videos(root, key, options.fps) for key in keys}
 
     def add(self, episode: Episode, scene: dict[str, Any]) -> None:
-        values = _features(episode, self._options)
-        steps = np.arange(int(episode.num_frames))
-        shown: list[list[int]] = []
-        raw = RawEpisode(self._options.droid_root, episode) if self._options.droid_root else None
-        if raw:
+        options = self._options
+        values = _features(episode, options)
+        pictures: dict[str, Iterator[NDArray[np.uint8]]] = {}
+        if options.droid_root:
+            raw = RawEpisode(options.droid_root, episode)
             values["action"] = raw.actions().astype(np.float32)
-            shown, steps = _shown(episode, self._options.cameras)
-        values = {key: array[steps] for key, array in values.items()}
-        length = len(steps)
+            shown, steps = _shown(episode, options.cameras)
+            values = {key: array[steps] for key, array in values.items()}
+            for key, camera, frames in zip(self._videos, options.cameras, shown):
+                pictures[key] = raw.pictures(episode.video[camera], frames, options.size_px)
+        length = len(values["step"])
         language = list(episode.language) or [""]
         task = self._tasks.get(language[0], len(self._tasks))
         values |= {
-            "timestamp": (np.arange(length) / self._options.fps).astype(np.float32),
+            "timestamp": (np.arange(length) / options.fps).astype(np.float32),
             "frame_index": np.arange(length),
             "episode_index": np.full(length, self.episodes),
             "index": self.frames + np.arange(length),
             "task_index": np.full(length, task),
         }
-        self._check(episode, values)
+        features = {key: _feature(key, array) for key, array in values.items()}
+        for key, have in features.items():
+            if (want := self._features.get(key, have)) != have:
+                found = f"{have['dtype']} {have['shape']}"
+                raise BadFile(
+                    episode.name, f"{key} as of others, {want['dtype']} {want['shape']}", found
+                )
 
         stats = {key: _stats_of(array) for key, array in values.items() if np.isfinite(array).all()}
-        encoded = {}
-        for key, camera, frames in zip(self._videos, self._options.cameras, shown):
+        videos = {}
+        for key, of_key in pictures.items():
             histogram = np.zeros((3, 256), np.int64)
-            assert raw
-            pictures = raw.pictures(episode.video[camera], frames, self._options.size_px)
-            encoded[key] = _encode(pictures, self._options, histogram)
+            videos[key] = _encode(of_key, options, histogram)
             stats[key] = _stats_of_pictures(histogram, length)
 
-        # From here on nothing is the episode's fault.
+        # What could be wrong with the episode would have been found by now.
         row = {
             "episode_index": self.episodes,
             "tasks": language[:1],
@@ -244,40 +256,31 @@ class _Writer:
             "folder": episode.folder,
             "lab": scene["lab"],
             "outcome": scene["outcome"],
-            "split": scene["split"] or "unknown",
+            "split": scene["split"] or _NO_SPLIT,
             "language": language,
         }
-        table = _table(values, self._features)
+        self._features = features
+        self._tasks.setdefault(language[0], task)
+        self._splits.setdefault(row["split"], [self.episodes, 0])[1] = self.episodes + 1
+        self.episodes += 1
+        self.frames += length
+        table = _table(values, features)
         self._data.begin(table.schema)
         self._data.write(table)
         row["data/chunk_index"], row["data/file_index"] = self._data.place
-        for key, video in encoded.items():
+        for key, video in videos.items():
             first = self._videos[key].append(video, length)
-            row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"] = self._videos[
-                key
-            ].place
-            row[f"videos/{key}/from_timestamp"] = first / self._options.fps
-            row[f"videos/{key}/to_timestamp"] = (first + length) / self._options.fps
-        for key, of_key in stats.items():
-            if of_key["mean"].size <= _MAX_EPISODE_STATS:
-                row |= {f"stats/{key}/{name}": value.tolist() for name, value in of_key.items()}
-            self._stats[key] = _merged(self._stats[key], of_key) if key in self._stats else of_key
+            place = self._videos[key].place
+            row[f"videos/{key}/chunk_index"], row[f"videos/{key}/file_index"] = place
+            row[f"videos/{key}/from_timestamp"] = first / options.fps
+            row[f"videos/{key}/to_timestamp"] = (first + length) / options.fps
+        for key, said in stats.items():
+            if said["mean"].size <= _MAX_EPISODE_STATS:
+                row |= {f"stats/{key}/{name}": value.tolist() for name, value in said.items()}
+            self._stats[key] = _merged(self._stats[key], said) if key in self._stats else said
         self._rows.append(row)
-        self._tasks.setdefault(language[0], task)
-        range_ = self._splits.setdefault(row["split"], [self.episodes, self.episodes])
-        range_[1] = self.episodes = self.episodes + 1
-        self.frames += length
         if len(self._rows) == _ROWS_AT_A_TIME:
             self._write_rows()
-
-    def _check(self, episode: Episode, values: dict[str, NDArray[Any]]) -> None:
-        """All episodes have the same features."""
-        if not self._features:
-            self._features = {key: _feature(key, array) for key, array in values.items()}
-        for key, array in values.items():
-            want, have = self._features[key]["shape"], _feature(key, array)["shape"]
-            if want != have:
-                raise BadFile(episode.name, f"{key} of {want}, as of others", f"{have}")
 
     def _write_rows(self) -> None:
         if not self._rows:
@@ -343,7 +346,7 @@ def _features(episode: Episode, options: Options) -> dict[str, NDArray[Any]]:
     count = int(episode.num_frames)
     tracks = episode.tracks_3d
     state = np.column_stack([episode.cartesian_positions, episode.gripper_positions])
-    times_ms = episode["timestamps_ms"] if "timestamps_ms" in episode.keys() else np.full(count, -1)
+    times_ms = getattr(episode, "timestamps_ms", np.full(count, -1))
     values: dict[str, NDArray[Any]] = {
         "observation.state": state.astype(np.float32),
         "tracks_3d": tracks,
@@ -401,7 +404,7 @@ def _column(array: NDArray[Any]) -> pa.Array:
     if array.ndim == 2:
         return pa.FixedSizeListArray.from_arrays(column, array.shape[1])
     for length in reversed(array.shape[1:]):
-        ends = np.arange(0, len(column) + 1, length, np.int32)
+        ends = np.arange(0, len(column) + 1, length, dtype=np.int32)
         column = pa.ListArray.from_arrays(ends, column)
     return column
 
@@ -437,7 +440,7 @@ def _stats_of_pictures(histogram: NDArray[np.int64], count: int) -> _Stats:
     mean = share @ values
 
     def reached(part: float) -> NDArray[np.float64]:
-        return np.array([values[min(255, np.searchsorted(of_one, part))] for of_one in below])
+        return np.array([values[min(255, int(np.searchsorted(of_one, part)))] for of_one in below])
 
     stats = {
         "min": np.array([values[of_one > 0].min() for of_one in share]),

@@ -80,7 +80,7 @@ class RawEpisode:
                             height=height,
                             interpolation="AREA",
                         )
-                        left = np.ascontiguousarray(rgb[:, :width])
+                        left = np.ascontiguousarray(rgb[:, :width], np.uint8)
                         while next_wanted == count:
                             yield left
                             next_wanted = next(wanted, None)

@@ -1,0 +1,136 @@
+"""The table of episodes, and splits."""
+
+from __future__ import annotations
+
+import collections
+import json
+import pathlib
+import sys
+
+import numpy as np
+import pytest
+
+from droidflow.__main__ import main
+
+
+def files_of(out: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(path.parent for path in out.glob("*/*/*/*/tracks.npz"))
+
+
+@pytest.fixture
+def read():
+    """read(path) -> the rows of a Parquet file"""
+    parquet = pytest.importorskip("pyarrow.parquet")
+    return lambda path: parquet.read_table(path).to_pylist()
+
+
+def test_rows_are_what_the_files_say(out, raw, read, tmp_path):
+    droid_root, table = raw[1], tmp_path / "new/episodes.parquet"
+    assert main(["index", str(out), "--droid-root", str(droid_root), "-o", str(table)]) == 0
+    rows = read(table)
+    assert len(rows) == 3
+    for row, folder in zip(rows, files_of(out)):
+        quality = json.loads((folder / "quality.json").read_text())
+        tracks = np.load(folder / "tracks.npz")
+        [path] = (droid_root / folder.relative_to(out)).glob("metadata_*.json")
+        metadata = json.loads(path.read_text())
+        assert row["uuid"] == metadata["uuid"]
+        assert row["folder"] == str(folder.relative_to(out))
+        assert (row["lab"], row["outcome"]) == (metadata["lab"], "success")
+        assert (row["building"], row["scene_id"]) == (metadata["building"], metadata["scene_id"])
+        assert row["num_frames"] == metadata["trajectory_length"]
+        assert row["fps"] == tracks["fps"]
+        assert row["path_length_mm"] == pytest.approx(quality["path_length_mm"], rel=1e-6)
+        assert row["language"] == [metadata["current_task"]]
+        assert row["keep_ranges"] is None
+        assert [camera["role"] for camera in row["cameras"]] == ["ext1", "ext2", "wrist"]
+        for camera in row["cameras"]:
+            said = quality["cameras"][camera["serial"]]
+            metric = said["calibration_metric"] or {"type": None, "value": None}
+            assert (camera["metric_type"], camera["metric_value"]) == tuple(metric.values())
+            assert camera["in_image_fraction"] == said["in_image_fraction"]
+        assert metadata["user"] == "nobody"
+    assert "nobody" not in str(rows)
+
+
+def test_language_and_ranges_are_joined(out, read, tmp_path):
+    first, second, _ = files_of(out)
+    uuid = json.loads((first / "quality.json").read_text())["episode_id"]
+    language = tmp_path / "language.json"
+    said = {f"language_instruction{i}": text for i, text in enumerate(["one", "two", "three"], 1)}
+    language.write_text(json.dumps({uuid: said}))
+    keep = tmp_path / "keep.json"
+    key = f"gs://bucket/{second.relative_to(out)}/recordings/MP4--{second.name}/trajectory.h5"
+    keep.write_text(json.dumps({key: [[0, 4], [6, 9]]}))
+    table = tmp_path / "episodes.parquet"
+    words = ["--language", str(language), "--keep-ranges", str(keep), "-o", str(table)]
+    assert main(["index", str(out), *words]) == 0
+    rows = read(table)
+    assert [row["language"] for row in rows] == [
+        ["one", "two", "three"],
+        ["put the marker in the cup"],
+        ["put the marker in the cup"],
+    ]
+    assert [row["keep_ranges"] for row in rows] == [None, [[0, 4], [6, 9]], None]
+
+
+def test_without_raw_metadata_there_is_no_split(out, read, tmp_path):
+    table = tmp_path / "episodes.parquet"
+    assert main(["index", str(out), "-o", str(table)]) == 0
+    assert {(row["building"], row["scene_id"], row["split"]) for row in read(table)} == {
+        (None, None, None)
+    }
+
+
+def test_the_original_pipelines_results_have_a_table(original, read, tmp_path):
+    table = tmp_path / "episodes.parquet"
+    assert main(["index", str(original), "-o", str(table)]) == 0
+    rows = read(table)
+    assert len(rows) == len(files_of(original))
+    assert {row["cameras"][0]["role"] for row in rows} == {"ext1"}
+
+
+def test_scenes_divide_by_the_shares():
+    pytest.importorskip("pyarrow")
+    from droidflow.index import split_of
+
+    scenes = [("REAL", "hall", scene) for scene in range(10_000)]
+    counts = collections.Counter(split_of(*scene) for scene in scenes)
+    assert counts["train"] == pytest.approx(8000, abs=150)
+    assert counts["val"] == pytest.approx(1000, abs=120)
+    assert counts["test"] == pytest.approx(1000, abs=120)
+    assert {split_of(*scene, (0, 1, 0)) for scene in scenes} == {"val"}
+    # A scene that trains with a small share does with a larger one.
+    for scene in scenes[:500]:
+        assert split_of(*scene, (50, 25, 25)) != "train" or split_of(*scene) == "train"
+
+
+def test_a_split_is_the_same_for_ever():
+    """By hand: sha256sum of '["AUTOLab", "lab", 1]' begins with dad42dba, which is 0.855."""
+    pytest.importorskip("pyarrow")
+    from droidflow.index import split_of
+
+    assert split_of("AUTOLab", "lab", 1) == "val"
+
+
+def test_a_missing_package_is_named(out, capsys, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.delitem(sys.modules, "droidflow.index", raising=False)
+    assert main(["index", str(out)]) == 1
+    expected = "want the package pyarrow (pip install 'droidflow[export]'), have none"
+    assert capsys.readouterr().err.strip() == expected
+
+
+def test_missing_metadata_is_named(out, read, tmp_path, capsys):
+    assert main(["index", str(out), "--droid-root", str(tmp_path)]) == 1
+    folder = files_of(out)[0].relative_to(out)
+    expected = f"want metadata_*.json, have none: {tmp_path / folder}"
+    assert capsys.readouterr().err.strip() == expected
+    assert not (out / "meta").exists()
+
+
+@pytest.mark.parametrize("shares", ["80/20", "a/b/c", "0/0/0", "-1/1/1"])
+def test_bad_shares_are_refused(shares, capsys):
+    with pytest.raises(SystemExit):
+        main(["index", "out", f"--splits={shares}"])
+    assert shares in capsys.readouterr().err
