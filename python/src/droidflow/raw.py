@@ -66,11 +66,12 @@ class RawEpisode:
         next_wanted, count = next(wanted, None), 0
         try:
             with av.open(str(path)) as container:
-                if of_svo and container.streams.video[0].frames != video["frames"]:
-                    found = f"{container.streams.video[0].frames}"
-                    raise BadFile(path, f"{video['frames']} frames, as {video['file']} has", found)
-                container.streams.video[0].thread_type = "AUTO"
-                for picture in container.decode(video=0):
+                stream = container.streams.video[0]
+                if of_svo and video["frames"] not in (None, stream.frames):
+                    expected = f"{video['frames']} frames, as {video['file']} has"
+                    raise BadFile(path, expected, f"{stream.frames}")
+                stream.thread_type = "AUTO"
+                for picture in container.decode(stream):
                     if next_wanted is None:
                         return
                     if next_wanted == count:
@@ -88,4 +89,4 @@ class RawEpisode:
         except (av.FFmpegError, IndexError) as error:
             raise BadFile(path, "a video", str(error)) from error
         if next_wanted is not None:
-            raise BadFile(path, f"frame {next_wanted} at its turn", f"{count} frames")
+            raise BadFile(path, f"frame {next_wanted}", f"{count} frames")
