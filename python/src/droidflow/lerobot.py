@@ -29,7 +29,7 @@ from .raw import RawEpisode
 _FILES_PER_CHUNK = 1000
 _DATA_FILE_MB = 100
 _VIDEO_FILE_MB = 200
-_VIDEO_FILE_S = 850  # with the last episode below 1024, where float32 is off by LeRobot's tolerance
+_VIDEO_FILE_S = 850  # and the last episode: from 1024 on float32 is coarser than LeRobot tolerates
 _ROWS_AT_A_TIME = 1000  # of episodes
 _NAME = "chunk-{chunk_index:03d}/file-{file_index:03d}"
 _DATA_PATH = f"data/{_NAME}.parquet"
@@ -38,7 +38,7 @@ _EPISODES_PATH = f"meta/episodes/{_NAME}.parquet"
 _NO_SPLIT = "unknown"  # of episodes without a scene
 _POSE = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
-_MAX_EPISODE_STATS = 16  # values; statistics of larger features are of the whole data set only
+_MAX_EPISODE_STATS = 8  # values; statistics of larger features are of the whole data set only
 
 _Stats = dict[str, NDArray[np.float64]]
 
@@ -49,7 +49,7 @@ class Options:
 
     droid_root: pathlib.Path | None = None
     cameras: Sequence[str] = ("wrist", "ext1", "ext2")
-    size_px: tuple[int, int] = (320, 180)
+    size_px: tuple[int, int] = (320, 180)  # even, as H.264 has it
     fps: int = 15
     shares: Sequence[float] = SHARES
 
@@ -66,9 +66,6 @@ def export(
     """
     if destination.exists():
         raise BadFile(destination, "a new folder", "an old one")
-    width, height = options.size_px
-    if width % 2 or height % 2:
-        raise ValueError(f"want pictures of even width and height, have {width}x{height}")
     destination.parent.mkdir(parents=True, exist_ok=True)
     prefix = f".{destination.name}-"
     with tempfile.TemporaryDirectory(prefix=prefix, dir=destination.parent) as staging:
@@ -335,6 +332,7 @@ class _Writer:
         stats = {
             key: {name: value.tolist() for name, value in of_key.items()}
             for key, of_key in self._stats.items()
+            if of_key["count"] == self.frames  # never NaN
         }
         (self._root / "meta/info.json").write_text(json.dumps(info, indent=4))
         (self._root / "meta/stats.json").write_text(json.dumps(stats, indent=4))

@@ -19,7 +19,7 @@ class RawEpisode:
 
     def __init__(self, droid_root: pathlib.Path, episode: Episode):
         self._folder = droid_root / episode.folder
-        self._steps = int(episode.num_frames)
+        self._episode = episode
 
     def metadata(self) -> dict[str, Any]:
         """metadata_{uuid}.json. Raises NotFound."""
@@ -40,9 +40,10 @@ class RawEpisode:
                 gripper = np.asarray(file["action/gripper_position"], np.float64)
         except (KeyError, OSError) as error:
             raise BadFile(blob.name, "actions of DROID", str(error)) from error
-        if pose.shape != (self._steps, 6) or gripper.shape != (self._steps,):
+        steps = int(self._episode.num_frames)
+        if pose.shape != (steps, 6) or gripper.shape != (steps,):
             found = f"shapes {pose.shape} and {gripper.shape}"
-            raise BadFile(path, f"actions of {self._steps} steps", found)
+            raise BadFile(path, f"actions of {steps} steps", found)
         return np.column_stack([pose, gripper])
 
     def pictures(
