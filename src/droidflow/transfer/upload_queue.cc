@@ -766,12 +766,16 @@ Result<UploadTotals> UploadQueue::MarkConfirmed(std::span<const QueuedEntry> ent
   return totals;
 }
 
-Status UploadQueue::Restage(const QueuedEntry& queued, bool forget_hashes) {
+Status UploadQueue::Restage(std::span<const QueuedEntry> entries, bool forget_hashes) {
   return impl_->Transact([&]() -> Status {
-    DF_RETURN_IF_ERROR(
-        impl_->Run("UPDATE entry SET state = 0, attempts = attempts + 1 WHERE id = ?1", queued.id));
-    if (!forget_hashes) return {};
-    return impl_->Run("UPDATE file SET sha256 = '', git_oid = '' WHERE entry = ?1", queued.id);
+    for (const QueuedEntry& queued : entries) {
+      DF_RETURN_IF_ERROR(impl_->Run(
+          "UPDATE entry SET state = 0, attempts = attempts + 1 WHERE id = ?1", queued.id));
+      if (!forget_hashes) continue;
+      DF_RETURN_IF_ERROR(
+          impl_->Run("UPDATE file SET sha256 = '', git_oid = '' WHERE entry = ?1", queued.id));
+    }
+    return {};
   });
 }
 

@@ -206,7 +206,7 @@ class UploadQueue {
   /// Also the episodes of shards. It is on the disk when this returns. @return the episodes.
   [[nodiscard]] Result<UploadTotals> MarkConfirmed(std::span<const QueuedEntry> entries);
   /// Starts again.
-  [[nodiscard]] Status Restage(const QueuedEntry& entry, bool forget_hashes);
+  [[nodiscard]] Status Restage(std::span<const QueuedEntry> entries, bool forget_hashes);
   [[nodiscard]] Status Park(const QueuedEntry& entry,
                             const std::string& status,
                             const std::string& reason);

@@ -11,6 +11,7 @@
 #include <mutex>
 #include <random>
 #include <set>
+#include <span>
 #include <sys/stat.h>
 #include <thread>
 #include <unistd.h>
@@ -108,9 +109,13 @@ UploadTotals TotalsOf(std::span<const QueuedEntry> entries) {
 void RemoveUploaded(const UploadEntry& entry) {
   const fs::path directory = entry.root / entry.folder;
   const UniqueFd folder(open(directory.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
-  if (!folder.valid()) return;
+  // All of them: files, or the folder too, may be gone since a process that was killed.
   std::set<std::string, std::greater<>> inner;  // deepest first
   for (const UploadFile& file : entry.files) {
+    for (fs::path parent = fs::path(file.name).parent_path(); !parent.empty();
+         parent = parent.parent_path()) {
+      inner.insert(parent.string());
+    }
     struct stat info = {};
     if (fstatat(folder.get(), file.name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0) continue;
     const UploadFile now{
@@ -120,14 +125,10 @@ void RemoveUploaded(const UploadEntry& entry) {
         .inode = info.st_ino};
     if (!S_ISREG(info.st_mode) || !now.SameStamp(file)) continue;
     unlinkat(folder.get(), file.name.c_str(), 0);
-    for (fs::path parent = fs::path(file.name).parent_path(); !parent.empty();
-         parent = parent.parent_path()) {
-      inner.insert(parent.string());
-    }
   }
   for (const std::string& name : inner) unlinkat(folder.get(), name.c_str(), AT_REMOVEDIR);
   for (fs::path part = entry.folder; !part.empty(); part = part.parent_path()) {
-    if (rmdir((entry.root / part).c_str()) != 0) return;
+    if (rmdir((entry.root / part).c_str()) != 0 && errno != ENOENT) return;
   }
 }
 
@@ -323,13 +324,20 @@ class Lane {
     return {};
   }
   Status SettleUnreadable(UploadQueue& queue, const QueuedEntry& queued, const Error& error);
-  /// Starts an entry again; parks one that has been started again too often.
+  /// Starts entries again, together; parks those that have been started again too often.
   Status StartAgain(UploadQueue& queue,
-                    const QueuedEntry& queued,
+                    std::span<const QueuedEntry> entries,
                     bool forget_hashes,
                     const Error& error) {
-    if (queued.attempts < kMaxAttempts) return queue.Restage(queued, forget_hashes);
-    return Park(queue, queued, error.status, error.message);
+    std::vector<QueuedEntry> again;
+    for (const QueuedEntry& queued : entries) {
+      if (queued.attempts < kMaxAttempts) {
+        again.push_back(queued);
+      } else {
+        DF_RETURN_IF_ERROR(Park(queue, queued, error.status, error.message));
+      }
+    }
+    return queue.Restage(again, forget_hashes);
   }
   void Defer(const QueuedEntry& queued, const Error& error) {
     Deferral& deferral = deferred_[queued.id];
@@ -446,8 +454,9 @@ Status Lane::LookForLosses(UploadQueue& queue) {
     after = entries.back().id;
     DF_ASSIGN_OR_RETURN(const auto gone, lost(entries));
     for (const QueuedEntry* queued : gone) {
-      DF_RETURN_IF_ERROR(has_shards_ ? queue.DropShard(*queued)
-                                     : queue.Restage(*queued, /*forget_hashes=*/false));
+      DF_RETURN_IF_ERROR(has_shards_
+                             ? queue.DropShard(*queued)
+                             : queue.Restage(std::span(queued, 1), /*forget_hashes=*/false));
     }
   }
 }
@@ -528,7 +537,7 @@ Status Lane::SettlePut(UploadQueue& queue, const QueuedEntry& queued, const Erro
           return SettleUnreadable(queue, queued, now.error());
         }
       }
-      return StartAgain(queue, queued, /*forget_hashes=*/true, error);
+      return StartAgain(queue, std::span(&queued, 1), /*forget_hashes=*/true, error);
     case Fate::kRefused:
     case Fate::kDivide:
       return Park(queue, queued, error.status, error.message);
@@ -722,7 +731,7 @@ Result<Status> Lane::CommitEntries(UploadQueue& queue, std::vector<QueuedEntry> 
     if (same) {
       unchanged.push_back(std::move(queued));
     } else {
-      DF_RETURN_IF_ERROR(queue.Restage(queued, /*forget_hashes=*/false));
+      DF_RETURN_IF_ERROR(queue.Restage(std::span(&queued, 1), /*forget_hashes=*/false));
     }
   }
 
@@ -811,10 +820,7 @@ Result<Status> Lane::SettleCommit(UploadQueue& queue,
           })) {
         return CommitHalves(queue, entries);
       }
-      for (const QueuedEntry& queued : entries) {
-        DF_RETURN_IF_ERROR(StartAgain(queue, queued, fate == Fate::kChanged, error));
-      }
-      return Status();
+      return StartAgain(queue, entries, fate == Fate::kChanged, error);
     default:
       return Status(tl::unexpected(error));
   }
@@ -872,7 +878,7 @@ Result<bool> Lane::ConfirmSome(UploadQueue& queue) {
       } else {
         DF_RETURN_IF_ERROR(
             StartAgain(queue,
-                       queued,
+                       std::span(&queued, 1),
                        /*forget_hashes=*/true,
                        {ErrorKind::kInternal,
                         fmt::format("it is not what was committed as {}: {}", revision, wrong),
