@@ -18,6 +18,7 @@
 #include <mutex>
 #include <set>
 #include <sys/stat.h>
+#include <thread>
 #include <unordered_set>
 #include <utility>
 
@@ -965,17 +966,18 @@ void HfStore::Hub::SendParts(Object& object, const Json& upload, int part_jobs) 
         fmt::format("want URLs of {} parts of {} bytes, have {}", want, part_bytes, urls.size()));
   }
 
-  // The parts are sent side by side, so the whole is hashed before, and must be the same after.
+  // The parts are sent side by side, and beside them the whole is hashed: what was sent is that, if
+  // nobody writes meanwhile.
   const auto before = StampOf(file);
-  Status right = before ? Status() : Status(tl::unexpected(before.error()));
-  if (right) right = CheckSource(file);
-  if (!right) {
-    object.status = right;
+  if (!before) {
+    object.status = tl::unexpected(before.error());
     return;
   }
+  Status right;
   std::vector<Status> statuses(want);
   std::vector<std::string> etags(want);
   std::vector<char> refused(want, 0);
+  std::thread checking([&] { right = CheckSource(file); });
   ParallelFor(want, part_jobs, [&](std::size_t i) {
     const std::uint64_t begin = i * part_bytes;
     const Result<HttpResponse> response = client_.Send(
@@ -994,14 +996,18 @@ void HfStore::Hub::SendParts(Object& object, const Json& upload, int part_jobs) 
       refused[i] = 1;
     }
   });
+  checking.join();
+  if (right && StampOf(file) != before) {
+    right = FailChanged(file, "it was written to while it was sent");
+  }
+  if (!right) {
+    object.status = right;
+    return;
+  }
   for (std::size_t i = 0; i < want; ++i) {
     if (statuses[i]) continue;
     object.status = statuses[i];
     object.again = refused[i] != 0;
-    return;
-  }
-  if (StampOf(file) != before) {
-    object.status = FailChanged(file, "it was written to while it was sent");
     return;
   }
   Json done{{"oid", file.sha256}, {"parts", Json::array()}};

@@ -30,11 +30,12 @@ constexpr std::size_t kLadderStart = 6;
 constexpr milliseconds kFastCommit = 40s;
 constexpr std::int64_t kPutFiles = 100;
 constexpr std::int64_t kPutBytes = 1'000'000'000;
+constexpr std::int64_t kFirstPutBytes = 64'000'000;  // nothing is sent while these are hashed
 constexpr std::int64_t kConfirmFiles = 1000;
 constexpr std::uint64_t kMaxGitBytes = 10 << 20;  // larger files are never held as git does
 constexpr int kMaxAttempts = 5;
 constexpr int kLookedAtFirst = 20;
-constexpr milliseconds kSlice = 200ms;
+constexpr milliseconds kSlice = 50ms;
 
 /// What an error asks for; of several, the last one here.
 enum class Fate {
@@ -221,6 +222,12 @@ class Lane {
     }
   }
 
+  /// Until it is time to look for work again, or the other thread has changed something since.
+  void AwaitWork(int changes_seen) {
+    const milliseconds end = clock_.Steady() + options_.poll;
+    while (changes_ == changes_seen && clock_.Steady() < end && !Ended()) clock_.Sleep(kSlice);
+  }
+
   /// Longer each time, and never the same for two machines.
   milliseconds Backoff(int times, milliseconds first, milliseconds most) {
     const milliseconds longest = std::min(first * (1 << std::min(times, 16)), most);
@@ -296,7 +303,12 @@ class Lane {
 
   Result<bool> StoreSome(UploadQueue& queue);
   Status PackShards(UploadQueue& queue);
-  Result<bool> MakeReady(UploadQueue& queue, QueuedEntry& queued);
+  /// Hashes those of its files that were not, or are no longer what was hashed.
+  ///
+  /// @return  why a file cannot be read; it is an error of the queue's otherwise.
+  Result<Status> HashFiles(UploadQueue& queue, QueuedEntry& queued);
+  /// Hashes the entries to be stored next. Errors are left to the one who stores them.
+  void HashNext();
   Result<UploadFile> Hash(UploadQueue& queue, const QueuedEntry& queued, UploadFile file);
   Status SettlePut(UploadQueue& queue, const QueuedEntry& queued, const Error& error);
 
@@ -367,9 +379,12 @@ class Lane {
   std::atomic<milliseconds> last_success_;
   std::atomic<milliseconds> finish_seen_{0ms};
   std::atomic<bool> nothing_to_store_ = false;
+  std::atomic<int> changes_ = 0;  ///< for which one thread may wait on the other
 
-  // Of the storing thread.
+  // Of the storing thread, and of the one that hashes while it waits.
   std::int64_t cursor_ = 0;
+  std::int64_t put_bytes_ = kFirstPutBytes;
+  std::optional<UploadQueue> queue_of_next_;
   bool pass_was_idle_ = true;
   bool pass_skipped_ = false;  ///< something that is put off
   int put_failures_ = 0;
@@ -511,22 +526,31 @@ Result<UploadFile> Lane::Hash(UploadQueue& queue, const QueuedEntry& queued, Upl
   return Fail(ErrorKind::kTransient, "it was changed while it was read: {}", path.string());
 }
 
-/// Whether its hashes are known and its files are there; else it was settled or put off.
-Result<bool> Lane::MakeReady(UploadQueue& queue, QueuedEntry& queued) {
+Result<Status> Lane::HashFiles(UploadQueue& queue, QueuedEntry& queued) {
   bool is_new = false;
   for (UploadFile& file : queued.entry.files) {
     Result<UploadFile> now = StampUploadFile(queued.entry, file.name);
     if (now && now->SameStamp(file) && !file.sha256.empty()) continue;
     if (now) now = Hash(queue, queued, *now);
-    if (!now) {
-      DF_RETURN_IF_ERROR(SettleUnreadable(queue, queued, now.error()));
-      return false;
-    }
+    if (!now) return Status(tl::unexpected(now.error()));
     file = *std::move(now);
     is_new = true;
   }
   if (is_new) DF_RETURN_IF_ERROR(queue.SetFiles(queued));
-  return true;
+  return Status();
+}
+
+void Lane::HashNext() {
+  if (!queue_of_next_) {
+    Result<UploadQueue> queue = UploadQueue::Open(shared_.dir);
+    if (!queue) return;
+    queue_of_next_ = *std::move(queue);
+  }
+  auto entries = queue_of_next_->Take(In(UploadState::kStaged), cursor_, kPutFiles, put_bytes_);
+  if (!entries) return;
+  for (QueuedEntry& queued : *entries) {
+    if (Ended() || !HashFiles(*queue_of_next_, queued)) return;
+  }
 }
 
 Status Lane::SettlePut(UploadQueue& queue, const QueuedEntry& queued, const Error& error) {
@@ -551,14 +575,15 @@ Status Lane::SettlePut(UploadQueue& queue, const QueuedEntry& queued, const Erro
 }
 
 Result<bool> Lane::StoreSome(UploadQueue& queue) {
+  const int changes_seen = changes_;
   if (has_shards_) DF_RETURN_IF_ERROR(PackShards(queue));
   DF_ASSIGN_OR_RETURN(std::vector<QueuedEntry> entries,
-                      queue.Take(In(UploadState::kStaged), cursor_, kPutFiles, kPutBytes));
+                      queue.Take(In(UploadState::kStaged), cursor_, kPutFiles, put_bytes_));
   if (entries.empty()) {
     cursor_ = 0;
     const bool skipped = std::exchange(pass_skipped_, false);
     if (!std::exchange(pass_was_idle_, true)) return true;
-    nothing_to_store_ = true;
+    if (!nothing_to_store_.exchange(true)) ++changes_;
     if (shared_.FinishAsked()) {
       DF_ASSIGN_OR_RETURN(const bool unfinished, queue.HasUnfinished(target_.name));
       if (!unfinished) return false;
@@ -567,7 +592,7 @@ Result<bool> Lane::StoreSome(UploadQueue& queue) {
       WaitAfter(last_deferral_, options_.poll);
     } else {
       deferred_.clear();
-      Pause(options_.poll);
+      AwaitWork(changes_seen);
     }
     return true;
   }
@@ -579,8 +604,11 @@ Result<bool> Lane::StoreSome(UploadQueue& queue) {
     if (IsPutOff(queued)) continue;
     pass_was_idle_ = false;
     nothing_to_store_ = false;
-    DF_ASSIGN_OR_RETURN(const bool is_ready, MakeReady(queue, queued));
-    if (!is_ready) continue;
+    DF_ASSIGN_OR_RETURN(const Status hashed, HashFiles(queue, queued));
+    if (!hashed) {
+      DF_RETURN_IF_ERROR(SettleUnreadable(queue, queued, hashed.error()));
+      continue;
+    }
     for (const UploadFile& file : queued.entry.files) {
       files.push_back(Outgoing(queued.entry, file));
     }
@@ -588,7 +616,10 @@ Result<bool> Lane::StoreSome(UploadQueue& queue) {
   }
   if (ready.empty() || Ended()) return true;
 
+  put_bytes_ = std::min(2 * put_bytes_, kPutBytes);
+  std::thread hashing([this] { HashNext(); });
   const std::vector<Status> statuses = store_.Put(files);
+  hashing.join();
   DF_CHECK(statuses.size() == files.size(), "{} of {}", statuses.size(), files.size());
   std::vector<QueuedEntry> stored;
   std::optional<Error> told_to_wait;
@@ -613,6 +644,7 @@ Result<bool> Lane::StoreSome(UploadQueue& queue) {
   }
   DF_RETURN_IF_ERROR(queue.MarkStored(stored));
   if (!stored.empty()) {
+    ++changes_;
     put_failures_ = 0;
     Succeeded();
   }
@@ -680,6 +712,7 @@ Status Lane::PackShards(UploadQueue& queue) {
 }
 
 Result<bool> Lane::CommitSome(UploadQueue& queue) {
+  const int changes_seen = changes_;
   DF_ASSIGN_OR_RETURN(const bool all_confirmed, ConfirmSome(queue));
   if (!all_confirmed) return true;
   DF_ASSIGN_OR_RETURN(const UploadTotals stored, queue.Totals(In(UploadState::kStored)));
@@ -690,10 +723,11 @@ Result<bool> Lane::CommitSome(UploadQueue& queue) {
       DF_ASSIGN_OR_RETURN(const bool unfinished, queue.HasUnfinished(target_.name));
       if (!unfinished) {
         finished_ = true;
+        ++changes_;
         return false;
       }
     }
-    Pause(options_.poll);
+    AwaitWork(changes_seen);
     return true;
   }
   if (!first_stored_) first_stored_ = clock_.Steady();
@@ -702,13 +736,14 @@ Result<bool> Lane::CommitSome(UploadQueue& queue) {
   const bool is_due = is_full || clock_.Steady() - *first_stored_ >= options_.interval ||
                       (finish && nothing_to_store_);
   if (!is_due) {
-    Pause(options_.poll);
+    AwaitWork(changes_seen);
     return true;
   }
   DF_ASSIGN_OR_RETURN(std::vector<QueuedEntry> batch,
                       queue.Take(In(UploadState::kStored), 0, most, options_.batch_bytes));
   const milliseconds start = clock_.Steady();
   DF_ASSIGN_OR_RETURN(const Status committed, CommitEntries(queue, std::move(batch)));
+  ++changes_;
   if (!committed) {
     WaitAfterCommit(committed.error());
     return true;
