@@ -91,8 +91,10 @@ std::vector<UploadTarget> MakeUploadTargets(const std::vector<HubPlace>& places,
                                             const HubOptions& options) {
   std::vector<UploadTarget> targets;
   for (const HubPlace& place : places) {
-    UploadTarget target{
-        .name = place.destination, .store = place.store.get(), .overwrite = options.overwrite};
+    UploadTarget target{.name = place.destination,
+                        .store = place.store.get(),
+                        .overwrite = options.overwrite,
+                        .limits_commits = place.folder.empty()};
     if (options.layout == HubLayout::kShards) {
       target.shards =
           ShardOptions{.shard_bytes = static_cast<std::int64_t>(options.shard_gb * kGiga)};

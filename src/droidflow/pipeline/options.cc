@@ -842,7 +842,7 @@ const std::vector<Option>& Options() {
           Group::kHub,
           "N",
           "a whole number from 1 to 10000",
-          "Commits within an hour (100)",
+          "Commits to a repository within an hour (100)",
           DF_MEMBER(hub.commits_per_hour),
           {},
           Between{1, 10000}),

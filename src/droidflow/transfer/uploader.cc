@@ -808,8 +808,10 @@ Result<Status> Lane::CommitEntries(UploadQueue& queue, std::vector<QueuedEntry> 
   DF_RETURN_IF_ERROR(queue.MarkCommitted(there, *head));
   if (to_commit.empty()) return Status();
 
-  DF_ASSIGN_OR_RETURN(const std::int64_t wait_ms,
-                      queue.TakeCommitSlot(options_.commits_per_hour, clock_.UnixMs()));
+  std::int64_t wait_ms = 0;
+  if (target_.limits_commits) {
+    DF_ASSIGN_OR_RETURN(wait_ms, queue.TakeCommitSlot(options_.commits_per_hour, clock_.UnixMs()));
+  }
   if (wait_ms > 0) {
     Error error{ErrorKind::kTransient,
                 fmt::format("{} commits were made within an hour", options_.commits_per_hour),

@@ -27,6 +27,7 @@ struct UploadTarget {
   /// with other content is parked as "differs".
   bool overwrite = false;
   std::optional<ShardOptions> shards = {};  ///< none: files under their own names
+  bool limits_commits = true;               ///< to UploaderOptions::commits_per_hour
 };
 
 struct UploaderOptions {
@@ -35,7 +36,7 @@ struct UploaderOptions {
   std::chrono::milliseconds interval{600'000};
   std::int64_t batch_files = 1000;
   std::int64_t batch_bytes = 50'000'000'000;
-  int commits_per_hour = 100;  ///< over all destinations of the queue
+  int commits_per_hour = 100;  ///< over all destinations that limit them
   bool keep_uploaded = false;  ///< leave confirmed files where they are
   /// Upload again what the queue knows as confirmed and the place has lost; else that is an error.
   bool upload_again = false;

@@ -710,6 +710,18 @@ TEST_F(Uploader, KeepsToItsCommitsPerHourThroughRestarts) {
   EXPECT_GE(machine.clock.steady_ms, 6 * kHour_ms);
 }
 
+TEST_F(Uploader, CommitsAsItLikesWhereNobodyLimitsIt) {
+  machine.AddEpisodes(14);
+  machine.options.batch_files = 3;
+  machine.options.commits_per_hour = 1;
+  machine.observe = [](const UploadEvent& event) {
+    EXPECT_NE(event.kind, UploadEvent::Kind::kWaiting) << event.message;
+  };
+  const UploadTarget target{.name = "full", .store = &store, .limits_commits = false};
+  EXPECT_THAT(machine.Upload(std::span(&target, 1)).status, IsOk());
+  EXPECT_EQ(Commits(), 14);
+}
+
 TEST_F(Uploader, CommitsAfterAnIntervalWhileMoreMayCome) {
   machine.AddEpisodes(2);
   machine.options.interval = 600s;
