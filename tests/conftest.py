@@ -233,8 +233,8 @@ def small_disk(tmp_path):
     disk = tmp_path / "disk"
     disk.mkdir()
 
-    def grow(size_mib: int) -> pathlib.Path:
-        how = f"{'remount,' if os.path.ismount(disk) else ''}size={size_mib}m"
+    def grow(size_mib: float) -> pathlib.Path:
+        how = f"{'remount,' if os.path.ismount(disk) else ''}size={round(size_mib * 1024)}k"
         done = subprocess.run(
             ["mount", "-t", "tmpfs", "-o", how, "none", str(disk)], capture_output=True
         )

@@ -67,7 +67,7 @@ def check_whole(folder: pathlib.Path, depth: bool) -> None:
         at = f"recordings/{serial}"
         if camera["intrinsics_source"] is not None:
             want.add(f"{at}/intrinsics.json")
-        if camera["recording"] is not None:
+        if (camera["recording"] or {}).get("file"):
             want.add(f"{at}/video.json")
         if depth and camera["depth_valid_fraction"] is not None:
             want |= {f"{at}/{name}" for name in DEPTH_FILES}

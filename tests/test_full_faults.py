@@ -257,11 +257,12 @@ def test_an_episode_that_takes_for_ever_is_quarantined(droidflow, films, tmp_pat
 # ---------------------------------------------------------------------------------- disks that fill
 
 
-@pytest.mark.parametrize("full", ["scratch", "staging", "all", "metadata"])
+# Staging holds two episodes at most, the queues all of them.
+@pytest.mark.parametrize("full, mib", [("scratch", 1), ("staging", 0.2), ("all", 1), ("metadata", 1)])
 def test_a_full_disk_is_exit_1_and_the_run_resumes_after_space_is_made(
-    droidflow, films, undisturbed, small_disk, tmp_path, full
+    droidflow, films, undisturbed, small_disk, tmp_path, full, mib
 ):
-    places = Places(tmp_path, **{full: small_disk(1) / full})
+    places = Places(tmp_path, **{full: small_disk(mib) / full})
     # With the default budget the run would wait for somebody to make space in a queue.
     command = places.command(films, *TWO, "--max-staged-gb", 100)
     with watched(places):
