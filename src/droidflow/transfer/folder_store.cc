@@ -7,6 +7,7 @@
 #include "droidflow/transfer/commit_check_internal.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <ctime>
@@ -181,9 +182,15 @@ Result<std::shared_ptr<const FolderStore::State>> FolderStore::Refresh() {
   const std::scoped_lock lock(mutex_);
   const auto info = Look(Hidden(kHistory));
   if (!info || !*info || static_cast<std::uint64_t>((*info)->st_size) != newest_->read_bytes) {
-    auto state = std::make_shared<State>(*newest_);
-    DF_RETURN_IF_ERROR(ReadHistory(*state, {}));
-    newest_ = std::move(state);
+    if (newest_.use_count() == 1) {
+      // Nobody else looks at it: no copy of a long history. What others read they have read.
+      std::atomic_thread_fence(std::memory_order_acquire);
+      DF_RETURN_IF_ERROR(ReadHistory(*newest_, {}));
+    } else {
+      auto state = std::make_shared<State>(*newest_);
+      DF_RETURN_IF_ERROR(ReadHistory(*state, {}));
+      newest_ = std::move(state);
+    }
   }
   return newest_;
 }
@@ -315,7 +322,7 @@ Result<std::string> FolderStore::Commit(const CommitRequest& request) {
   if (!Exists(Hidden(kHistory))) return Head();  // which says that there is none
   DF_ASSIGN_OR_RETURN(const UniqueFd lock, Lock(Hidden("lock")));
   DF_RETURN_IF_ERROR(Recover());
-  DF_ASSIGN_OR_RETURN(const auto state, Refresh());
+  DF_ASSIGN_OR_RETURN(auto state, Refresh());
   if (!request.parent.empty() && request.parent != state->head) {
     return FailAs(store_status::kHeadMoved,
                   ErrorKind::kTransient,
@@ -334,6 +341,7 @@ Result<std::string> FolderStore::Commit(const CommitRequest& request) {
   if (files.empty()) return state->head;
 
   const std::string line = FormatLine(state->head, request, files);
+  state.reset();  // so that it need not be copied for what comes now
   const fs::path journal = Hidden(kJournal);
   if (Status written = WriteFileAtomically(journal, line);
       !written && (unlink(journal.c_str()) == 0 || errno == ENOENT)) {

@@ -70,7 +70,7 @@ class FolderStore : public Store {
 
   std::filesystem::path folder_;
   std::mutex mutex_;  ///< guards newest_
-  std::shared_ptr<const State> newest_ = std::make_shared<State>();
+  std::shared_ptr<State> newest_ = std::make_shared<State>();
 };
 
 }  // namespace droidflow
