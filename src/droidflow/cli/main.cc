@@ -57,6 +57,7 @@ int main(int argc, char** argv) {
   droidflow::AddVerifyCommand(app, exit_code);
   droidflow::AddInspectCommand(app, exit_code);
   droidflow::AddDepthPreviewCommand(app, exit_code);
+  droidflow::AddRenderCommand(app, exit_code);
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
 

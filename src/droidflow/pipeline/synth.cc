@@ -10,6 +10,7 @@
 #include "droidflow/io/calibration_reader.h"
 #include "droidflow/io/camera_intrinsics.h"
 #include "droidflow/io/trajectory_writer.h"
+#include "droidflow/pipeline/synth_random.h"
 
 #include <algorithm>
 #include <array>
@@ -20,7 +21,6 @@
 #include <map>
 #include <numbers>
 #include <optional>
-#include <random>
 #include <thread>
 
 #include <fmt/format.h>
@@ -41,25 +41,6 @@ constexpr int kCapturedBeforeStep_ms = 56;
 constexpr std::int64_t kTransfer_ns = 300'000;  ///< from a frame's own time to frame_received
 
 constexpr std::array<const char*, 4> kLabs = {"AUTOLab", "IRIS", "REAL", "TRI"};
-
-/// Numbers that are the same with every standard library.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : engine_(seed) {}
-  double Uniform(double low, double high) {
-    return low + (high - low) * static_cast<double>(engine_() >> 11) * 0x1.0p-53;
-  }
-  /// Roughly normal, standard deviation 1: the sum of twelve uniform numbers.
-  double Normal() {
-    double sum = -6;
-    for (int i = 0; i < 12; ++i) sum += Uniform(0, 1);
-    return sum;
-  }
-  std::uint64_t Bits() { return engine_(); }
-
- private:
-  std::mt19937_64 engine_;
-};
 
 /// The inverse of TransformFromPoseVector, away from pitch = 90 degrees.
 PoseVector PoseVectorFrom(const Transform& pose) {
@@ -112,7 +93,7 @@ struct Station {
   std::vector<SynthCamera> cameras;  ///< ext1, ext2, wrist
 };
 
-Station MakeStation(std::size_t index, Random& random) {
+Station MakeStation(std::size_t index, SynthRandom& random) {
   const Vector3 work_m(0.5, 0, 0.15);
   const auto serial = [&](std::size_t k) {
     return fmt::format("{}", 20000000 + 1000 * index + 100 * k + 7);
@@ -146,7 +127,7 @@ Station MakeStation(std::size_t index, Random& random) {
 
 /// A smooth way through random points of the work space, with rests, and a gripper that closes and
 /// opens.
-void MakeMotion(int steps, Random& random, Trajectory& trajectory) {
+void MakeMotion(int steps, SynthRandom& random, Trajectory& trajectory) {
   struct Way {
     std::array<double, 6> pose;
     double gripper;
@@ -206,7 +187,7 @@ struct Twist {
   std::function<Status(const fs::path&)> breakage = {};
 };
 
-struct Annotations {
+struct SynthAnnotations {
   Json superset = Json::object();
   Json cam2base = Json::object();
   Json intrinsics = Json::object();
@@ -678,11 +659,11 @@ class Synthesizer {
 
   fs::path directory_;
   SynthOptions options_;
-  Random random_;
+  SynthRandom random_;
   std::vector<Station> stations_;
   std::map<std::string, std::string> conf_texts_;  ///< by serial
   int count_ = 0;
-  Annotations annotations_;
+  SynthAnnotations annotations_;
   std::vector<std::string> uuids_;
   SynthReport report_;
 };

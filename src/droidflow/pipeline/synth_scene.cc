@@ -1,6 +1,7 @@
 #include "droidflow/pipeline/synth_scene.h"
 
 #include "droidflow/core/check.h"
+#include "droidflow/pipeline/synth_random.h"
 #include "droidflow/tracks/contact_pad.h"
 
 #include <algorithm>
@@ -8,9 +9,9 @@
 #include <bit>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <limits>
 #include <numbers>
-#include <random>
 #include <utility>
 
 namespace droidflow {
@@ -138,26 +139,11 @@ namespace {
 
 using Shape = SynthSolid::Shape;
 
-constexpr double kPi = std::numbers::pi;
-
 constexpr SynthPaint kWood = {{24, 12, 6}, {255, 232, 200}, {232, 180, 124}};
 constexpr SynthPaint kWall = {{30, 34, 42}, {246, 248, 252}, {182, 208, 238}};
 constexpr SynthPaint kShell = {{96, 98, 104}, {255, 255, 255}, {226, 232, 240}};
 constexpr SynthPaint kPalm = {{2, 2, 4}, {172, 174, 182}, {128, 134, 158}};
 constexpr SynthPaint kFinger = {{10, 10, 10}, {176, 172, 164}, {120, 128, 150}};
-
-/// Numbers that are the same with every standard library.
-class Random {
- public:
-  explicit Random(std::uint64_t seed) : engine_(seed) {}
-  double Uniform(double low, double high) {
-    return low + (high - low) * static_cast<double>(engine_() >> 11) * 0x1.0p-53;
-  }
-  std::uint32_t Bits() { return static_cast<std::uint32_t>(engine_()); }
-
- private:
-  std::mt19937_64 engine_;
-};
 
 /// A colour of the rainbow.
 ///
@@ -171,7 +157,7 @@ Rgb Rainbow(double hue, double low, double high) {
   return {channel(0), channel(1.0 / 3), channel(2.0 / 3)};
 }
 
-SynthSolid Box(const Transform& T_base_solid, const Vector3& half_m, const SynthPaint& paint) {
+SynthSolid BoxSolid(const Transform& T_base_solid, const Vector3& half_m, const SynthPaint& paint) {
   return {.half_m = half_m, .T_base_solid = T_base_solid, .paint = paint};
 }
 
@@ -193,10 +179,10 @@ SynthSolid CylinderBetween(const Vector3& p_base_from,
           .paint = paint};
 }
 
-SynthSolid RandomThing(Random& random) {
+SynthSolid RandomThing(SynthRandom& random) {
   constexpr std::array kShapes = {Shape::kBox, Shape::kCylinder, Shape::kSphere};
   SynthSolid thing;
-  thing.shape = kShapes[random.Bits() % kShapes.size()];
+  thing.shape = kShapes[static_cast<std::uint32_t>(random.Bits()) % kShapes.size()];
   const double radius_m = random.Uniform(0.022, 0.042);
   switch (thing.shape) {
     case Shape::kBox:
@@ -211,16 +197,16 @@ SynthSolid RandomThing(Random& random) {
   }
   const double hue = random.Uniform(0, 1);
   thing.paint = {Rainbow(hue, 6, 40), Rainbow(hue, 110, 255), Rainbow(hue + 0.15, 60, 235)};
-  thing.T_base_solid.linear() = RotationZ(random.Uniform(0, 2 * kPi));
+  thing.T_base_solid.linear() = RotationZ(random.Uniform(0, 2 * std::numbers::pi));
   return thing;
 }
 
-void AddThings(Random& random, std::vector<SynthSolid>& still) {
+void AddThings(SynthRandom& random, std::vector<SynthSolid>& still) {
   struct Spot {
     double x_m, y_m, radius_m;
   };
   std::vector<Spot> taken;
-  const std::size_t count = 5 + random.Bits() % 4;
+  const std::size_t count = 5 + static_cast<std::uint32_t>(random.Bits()) % 4;
   while (taken.size() < count) {
     SynthSolid thing = RandomThing(random);
     const double radius_m = thing.half_m.head<2>().norm();
@@ -245,18 +231,19 @@ const Vector3 kShoulder_m = {0, 0, 0.62};
 }  // namespace
 
 SynthScene SynthScene::Make(std::uint64_t seed, const GripperModel& gripper) {
-  Random random(seed);
+  SynthRandom random(seed);
   SynthScene scene;
   scene.gripper_ = gripper;
-  scene.texture_ = std::make_shared<SynthTexture>(random.Bits());
+  scene.texture_ = std::make_shared<SynthTexture>(static_cast<std::uint32_t>(random.Bits()));
 
   const auto at = [](double x_m, double y_m, double z_m) {
     return MakeTransform(Matrix3::Identity(), {x_m, y_m, z_m});
   };
   constexpr double kTableThickness_m = 0.04;
   scene.still_ = {
-      Box(at(0.5, 0, 0.7), {1.7, 1.6, 1.5}, kWall),
-      Box(at(0.4, 0, kTable_m - kTableThickness_m / 2), {0.75, 0.8, kTableThickness_m / 2}, kWood),
+      BoxSolid(at(0.5, 0, 0.7), {1.7, 1.6, 1.5}, kWall),
+      BoxSolid(
+          at(0.4, 0, kTable_m - kTableThickness_m / 2), {0.75, 0.8, kTableThickness_m / 2}, kWood),
       CylinderBetween({0, 0, kTable_m}, kShoulder_m, 0.075, Vector3::UnitX(), kShell),
       SynthSolid{.shape = Shape::kSphere,
                  .half_m = Vector3::Constant(0.09),
@@ -264,7 +251,8 @@ SynthScene SynthScene::Make(std::uint64_t seed, const GripperModel& gripper) {
                  .paint = kShell}};
   scene.still_.front().shape = Shape::kRoom;
   AddThings(random, scene.still_);
-  for (SynthSolid& solid : scene.still_) solid.texture_seed = random.Bits();
+  for (SynthSolid& solid : scene.still_)
+    solid.texture_seed = static_cast<std::uint32_t>(random.Bits());
   return scene;
 }
 
@@ -275,7 +263,7 @@ std::vector<SynthSolid> SynthScene::Hand(const SynthHand& hand) const {
   std::vector<SynthSolid> solids = {
       CylinderBetween(kShoulder_m, p_base_wrist, 0.055, Vector3::UnitZ(), kShell),
       CylinderBetween(p_base_wrist, hand.T_base_ee.translation(), 0.045, side, kShell),
-      Box(T_base_gripper * Eigen::Translation3d(0, 0, 0.042), {0.048, 0.032, 0.042}, kPalm)};
+      BoxSolid(T_base_gripper * Eigen::Translation3d(0, 0, 0.042), {0.048, 0.032, 0.042}, kPalm)};
 
   // A finger: a box whose face towards the other finger is the contact pad's and a little more.
   constexpr double kThickness_m = 0.014;
@@ -293,7 +281,7 @@ std::vector<SynthSolid> SynthScene::Hand(const SynthHand& hand) const {
     const Vector3 knuckle_m(std::copysign(0.02, finger_m.x()), 0, 0.07);
     solids.push_back(CylinderBetween(
         T_base_gripper * knuckle_m, T_base_gripper * finger_m, 0.0075, side, kPalm));
-    solids.push_back(Box(T_base_gripper * T_gripper_finger * middle_m, half_m, kFinger));
+    solids.push_back(BoxSolid(T_base_gripper * T_gripper_finger * middle_m, half_m, kFinger));
   }
   for (std::size_t i = 0; i < solids.size(); ++i) {
     solids[i].texture_seed = 1000 + static_cast<std::uint32_t>(i);

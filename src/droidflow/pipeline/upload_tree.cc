@@ -16,7 +16,7 @@ namespace {
 
 namespace fs = std::filesystem;
 
-constexpr std::size_t kEpisodesPerCall = 500;
+constexpr std::size_t kEpisodesPerEnqueue = 500;
 
 Status Walk(const fs::path& root,
             const fs::path& folder,
@@ -108,7 +108,7 @@ Result<std::size_t> UploadTree::EnqueueNew(UploadQueue& queue) {
     DF_ASSIGN_OR_RETURN(std::vector<UploadEntry> entries, EntriesOf(root_, folder, destinations_));
     std::ranges::move(entries, std::back_inserter(batch));
     ++count;
-    return flush(kEpisodesPerCall);
+    return flush(kEpisodesPerEnqueue);
   }));
   DF_RETURN_IF_ERROR(flush(1));
   known_ = std::move(here);

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
+#include <utility>
 
 namespace droidflow {
 namespace {
@@ -83,6 +85,74 @@ void Canvas::Fill(const Box& box, Rgb colour) {
   const int bottom = std::min(box.y_px + box.height_px, picture_.height_px());
   for (int y = std::max(box.y_px, 0); y < bottom && left < right; ++y) {
     std::fill(picture_.row(y) + left, picture_.row(y) + right, colour);
+  }
+}
+
+void Canvas::Stroke(Pixel from, Pixel to, double width_px, Rgb colour, double opacity) {
+  const double reach_px = width_px / 2 + 1;
+  const auto range = [&](double a_px, double b_px, int size_px) {
+    const double first = std::max(std::min(a_px, b_px) - reach_px, 0.0);
+    const double last = std::min(std::max(a_px, b_px) + reach_px, size_px - 1.0);
+    // NaN compares false: an empty range.
+    if (!(first <= last)) return std::pair{0, -1};
+    return std::pair{static_cast<int>(first), static_cast<int>(last)};
+  };
+  if (!std::isfinite(from.u_px + from.v_px + to.u_px + to.v_px)) return;
+  const auto [left, right] = range(from.u_px, to.u_px, picture_.width_px());
+  const auto [top, bottom] = range(from.v_px, to.v_px, picture_.height_px());
+  const double along_u = to.u_px - from.u_px;
+  const double along_v = to.v_px - from.v_px;
+  const double length_squared = along_u * along_u + along_v * along_v;
+  for (int y = top; y <= bottom; ++y) {
+    for (int x = left; x <= right; ++x) {
+      const double u = x - from.u_px;
+      const double v = y - from.v_px;
+      const double share = length_squared > 0
+                               ? std::clamp((u * along_u + v * along_v) / length_squared, 0.0, 1.0)
+                               : 0;
+      const double distance_px = std::hypot(u - share * along_u, v - share * along_v);
+      const double cover = opacity * std::clamp(width_px / 2 + 0.5 - distance_px, 0.0, 1.0);
+      if (cover <= 0) continue;
+      const auto mix = [&](std::uint8_t under, std::uint8_t over) {
+        return static_cast<std::uint8_t>(std::lround(under + cover * (over - under)));
+      };
+      Rgb& pixel = picture_.at(x, y);
+      pixel = {mix(pixel.r, colour.r), mix(pixel.g, colour.g), mix(pixel.b, colour.b)};
+    }
+  }
+}
+
+void Canvas::Paste(RgbView picture, const Box& box) {
+  const auto source = [](int i, int from_px, int to_px) {
+    return static_cast<int>(std::int64_t{i} * from_px / to_px);
+  };
+  for (int y = 0; y < box.height_px; ++y) {
+    const int to_y = box.y_px + y;
+    if (to_y < 0 || to_y >= picture_.height_px()) continue;
+    const int top = source(y, picture.height_px, box.height_px);
+    const int bottom = std::max(source(y + 1, picture.height_px, box.height_px), top + 1);
+    for (int x = 0; x < box.width_px; ++x) {
+      const int to_x = box.x_px + x;
+      if (to_x < 0 || to_x >= picture_.width_px()) continue;
+      const int left = source(x, picture.width_px, box.width_px);
+      const int right = std::max(source(x + 1, picture.width_px, box.width_px), left + 1);
+      int r = 0;
+      int g = 0;
+      int b = 0;
+      for (int from_y = top; from_y < bottom; ++from_y) {
+        for (int from_x = left; from_x < right; ++from_x) {
+          const Rgb& pixel = picture.at(from_x, from_y);
+          r += pixel.r;
+          g += pixel.g;
+          b += pixel.b;
+        }
+      }
+      const int count = (bottom - top) * (right - left);
+      const auto mean = [&](int sum) {
+        return static_cast<std::uint8_t>((sum + count / 2) / count);
+      };
+      picture_.at(to_x, to_y) = {mean(r), mean(g), mean(b)};
+    }
   }
 }
 

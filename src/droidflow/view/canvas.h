@@ -1,8 +1,9 @@
 #pragma once
 
-/// A picture to draw boxes and words on.
+/// A picture to draw boxes, lines, pictures and words on.
 
 #include "droidflow/core/image.h"
+#include "droidflow/geometry/projection.h"
 
 #include <string_view>
 
@@ -24,6 +25,15 @@ class Canvas {
   Canvas(int width_px, int height_px, Rgb background);
 
   void Fill(const Box& box, Rgb colour);
+
+  /// Draws a line with round ends and smooth edges; from a point to itself: a disc.
+  ///
+  /// @param opacity  0 (nothing) … 1.
+  /// Invalid  an end that is NaN: nothing is drawn.
+  void Stroke(Pixel from, Pixel to, double width_px, Rgb colour, double opacity = 1);
+
+  /// Draws a picture as large as the box: made smaller by averaging, larger by repeating pixels.
+  void Paste(RgbView picture, const Box& box);
 
   /// Writes one line in letters of 5x7 dots and two more below the line. Small letters, digits and
   /// " .,:-+%/" are there; anything else is written as a box.

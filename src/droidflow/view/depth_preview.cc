@@ -4,11 +4,12 @@
 #include "droidflow/video/picture_file.h"
 #include "droidflow/video/video_writer.h"
 #include "droidflow/view/canvas.h"
+#include "droidflow/view/colour_bar.h"
 #include "droidflow/view/colour_map.h"
+#include "droidflow/view/moments.h"
 
 #include <algorithm>
 #include <array>
-#include <cctype>
 #include <cmath>
 #include <limits>
 #include <utility>
@@ -28,8 +29,6 @@ constexpr std::array kSteps_mm = {
     1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10000, 20000, 50000};
 constexpr int kMostSteps = 20;  // that the ends of a scale are whole numbers of
 
-constexpr int kSheetPictures = 8;
-constexpr int kMaxSheetPictures = 64;
 constexpr double kDefaultFps = 15;
 constexpr double kMinFps = 0.1;
 constexpr double kMaxFps = 1000;
@@ -52,18 +51,6 @@ Rgb HatchAt(int x, int y) { return (x + y) / kHatch_px % 2 == 0 ? kHatchDark : k
 double ShareOf(double depth_mm, const DepthScale& scale) {
   return (scale.far_mm - depth_mm) / (scale.far_mm - scale.near_mm);
 }
-
-/// The colour of each depth, kDepths of them; that of 0 does not count.
-std::vector<Rgb> ColoursOf(const DepthScale& scale) {
-  std::vector<Rgb> colours(kDepths);
-  for (int depth_mm = 0; depth_mm < kDepths; ++depth_mm) {
-    colours[depth_mm] = ViridisAt(ShareOf(depth_mm, scale));
-  }
-  return colours;
-}
-
-/// Metres, with as many decimals as a number of millimetres needs: "0.3 m", "1 m".
-std::string FormatMetres(int depth_mm) { return fmt::format("{:g} m", depth_mm / 1000.0); }
 
 /// Where everything is.
 struct Layout {
@@ -115,92 +102,8 @@ Layout PlaceTiles(int count, int width_px, int height_px, bool has_captions) {
   layout.caption_px = has_captions ? Canvas::LineHeight(caption_dot_px) + 4 * caption_dot_px : 0;
   layout.legend_y_px =
       rows * (layout.caption_px + layout.tile_height_px + layout.gap_px) + layout.gap_px;
-  // A margin, the bar, its ticks, their numbers, a margin.
-  layout.height_px = RoundUpToEven(layout.legend_y_px + 29 * layout.dot_px);
+  layout.height_px = RoundUpToEven(layout.legend_y_px + kLegendHeight_dots * layout.dot_px);
   return layout;
-}
-
-void DrawTile(DepthView depth_mm,
-              int x_px,
-              int y_px,
-              const Layout& layout,
-              const std::vector<Rgb>& colours,
-              RgbImage& picture) {
-  for (int y = 0; y < layout.tile_height_px; ++y) {
-    const std::uint16_t* const from = depth_mm.row(
-        static_cast<int>((2LL * y + 1) * depth_mm.height_px / (2 * layout.tile_height_px)));
-    Rgb* const to = picture.row(y_px + y) + x_px;
-    for (int x = 0; x < layout.tile_width_px; ++x) {
-      const auto place = (2LL * x + 1) * depth_mm.width_px / (2 * layout.tile_width_px);
-      const std::uint16_t depth = from[place];
-      to[x] = depth == 0 ? HatchAt(x_px + x, y_px + y) : colours[depth];
-    }
-  }
-}
-
-/// The colours of the scale, with ticks at round depths, and the hatching.
-void DrawLegend(const DepthScale& scale, const Layout& layout, Canvas& canvas) {
-  const int dot_px = layout.dot_px;
-  constexpr std::string_view kNoDepth = "no depth";
-  const int margin_px = 4 * dot_px;
-  const int bar_y_px = layout.legend_y_px + margin_px;
-  const int bar_height_px = 9 * dot_px;
-
-  const int words_x_px = layout.width_px - margin_px - Canvas::WidthOf(kNoDepth, dot_px);
-  const int swatch_px = 14 * dot_px;
-  const int swatch_x_px = words_x_px - 3 * dot_px - swatch_px;
-  for (int y = bar_y_px; y < bar_y_px + bar_height_px; ++y) {
-    for (int x = swatch_x_px; x < swatch_x_px + swatch_px; ++x) {
-      canvas.Fill({x, y, 1, 1}, HatchAt(x, y));
-    }
-  }
-  canvas.Write(words_x_px, bar_y_px + dot_px, kNoDepth, dot_px, kInk);
-
-  // Half of a number stands out at each end of the bar.
-  const std::string near_text = FormatMetres(scale.near_mm);
-  const std::string far_text = FormatMetres(scale.far_mm);
-  const int bar_x_px = margin_px + Canvas::WidthOf(near_text, dot_px) / 2;
-  const int bar_end_px = swatch_x_px - 4 * dot_px - Canvas::WidthOf(far_text, dot_px) / 2;
-  const int bar_px = bar_end_px - bar_x_px;
-  for (int x = 0; x < bar_px; ++x) {
-    const double share = static_cast<double>(x) / (bar_px - 1);
-    canvas.Fill({bar_x_px + x, bar_y_px, 1, bar_height_px}, ViridisAt(1 - share));
-  }
-
-  const auto place_px = [&](int depth_mm) {
-    return bar_x_px + static_cast<int>(std::lround((1 - ShareOf(depth_mm, scale)) * (bar_px - 1)));
-  };
-  const auto draw_tick = [&](int depth_mm, std::string_view text) {
-    const int x_px = place_px(depth_mm);
-    const int tick_y_px = bar_y_px + bar_height_px;
-    canvas.Fill({x_px - dot_px / 2, tick_y_px, dot_px, 3 * dot_px}, kInk);
-    canvas.Write(
-        x_px - Canvas::WidthOf(text, dot_px) / 2, tick_y_px + 5 * dot_px, text, dot_px, kInk);
-  };
-  draw_tick(scale.near_mm, near_text);
-  draw_tick(scale.far_mm, far_text);
-  // Round numbers between them, two letters apart; a tick alone where an end's number is too close.
-  constexpr int kLetter_dots = 6;
-  const auto fits = [&](int left_mm, int right_mm, int letters) {
-    const int words_px = Canvas::WidthOf(FormatMetres(left_mm), dot_px) / 2 +
-                         Canvas::WidthOf(FormatMetres(right_mm), dot_px) / 2;
-    return place_px(right_mm) - place_px(left_mm) >= words_px + letters * kLetter_dots * dot_px;
-  };
-  for (const int step_mm : kSteps_mm) {
-    const int first_mm = (scale.near_mm / step_mm + 1) * step_mm;
-    if (first_mm >= scale.far_mm || !fits(first_mm, first_mm + step_mm, 2)) continue;
-    for (int depth_mm = first_mm; depth_mm < scale.far_mm; depth_mm += step_mm) {
-      const bool has_room = fits(scale.near_mm, depth_mm, 1) && fits(depth_mm, scale.far_mm, 1);
-      draw_tick(depth_mm, has_room ? FormatMetres(depth_mm) : "");
-    }
-    break;
-  }
-}
-
-bool EndsWith(const fs::path& path, std::string_view extension) {
-  std::string end = path.extension().string();
-  std::ranges::transform(end, end.begin(), [](unsigned char c) { return std::tolower(c); });
-  return end == extension;
 }
 
 std::optional<int> Millimetres(std::optional<double> metres) {
@@ -242,42 +145,13 @@ Result<std::int64_t> CountFrames(DepthPictures& frames) {
   return ForEachFrame(frames, [](std::int64_t, DepthView) -> Result<bool> { return true; });
 }
 
-/// Which frames a sheet shows.
-Result<std::vector<std::int64_t>> ChooseFrames(std::int64_t count,
-                                               const DepthPreviewOptions& options) {
-  if (options.frame) {
-    if (*options.frame >= count) {
-      return Fail(ErrorKind::kUsage, "frame: want 0 … {}, have {}", count - 1, *options.frame);
-    }
-    return std::vector<std::int64_t>{*options.frame};
-  }
-  std::vector<std::int64_t> chosen;
-  if (options.every) {
-    const std::int64_t pictures = (count + *options.every - 1) / *options.every;
-    if (pictures > kMaxSheetPictures) {
-      return Fail(ErrorKind::kUsage,
-                  "every: want at least {}, for at most {} of {} frames on a sheet, have {}",
-                  (count + kMaxSheetPictures - 1) / kMaxSheetPictures,
-                  kMaxSheetPictures,
-                  count,
-                  *options.every);
-    }
-    for (std::int64_t i = 0; i < count; i += *options.every) chosen.push_back(i);
-    return chosen;
-  }
-  const std::int64_t pictures = std::min<std::int64_t>(count, kSheetPictures);
-  for (std::int64_t i = 0; i < pictures; ++i) {
-    chosen.push_back(pictures == 1 ? 0 : i * (count - 1) / (pictures - 1));
-  }
-  return chosen;
-}
-
 Result<DepthPreview> PreviewSheet(DepthPictures& frames,
                                   const fs::path& out,
                                   const DepthPreviewOptions& options) {
   DF_ASSIGN_OR_RETURN(const std::int64_t count, CountFrames(frames));
   if (count == 0) return Fail(ErrorKind::kInvalidData, "want at least one frame, have none");
-  DF_ASSIGN_OR_RETURN(const std::vector<std::int64_t> chosen, ChooseFrames(count, options));
+  DF_ASSIGN_OR_RETURN(const std::vector<std::int64_t> chosen,
+                      ChooseMoments(count, "frame", options.frame, options.every));
   std::vector<DepthTile> tiles;
   DepthHistogram histogram;
   const auto take = [&](std::int64_t index, DepthView depth_mm) -> Result<bool> {
@@ -374,6 +248,53 @@ int DepthHistogram::Quantile(double share) const {
   return 0;
 }
 
+DepthColours::DepthColours(const DepthScale& scale) : colours_(kDepths) {
+  for (int depth_mm = 1; depth_mm < kDepths; ++depth_mm) {
+    colours_[depth_mm] = ViridisAt(ShareOf(depth_mm, scale));
+  }
+}
+
+void DepthColours::Draw(DepthView depth_mm, const Box& box, Canvas& canvas) const {
+  for (int y = 0; y < box.height_px; ++y) {
+    const std::uint16_t* const from =
+        depth_mm.row(static_cast<int>((2LL * y + 1) * depth_mm.height_px / (2 * box.height_px)));
+    Rgb* const to = canvas.picture().row(box.y_px + y) + box.x_px;
+    for (int x = 0; x < box.width_px; ++x) {
+      const auto place = (2LL * x + 1) * depth_mm.width_px / (2 * box.width_px);
+      const std::uint16_t depth = from[place];
+      to[x] = depth == 0 ? HatchAt(box.x_px + x, box.y_px + y) : colours_[depth];
+    }
+  }
+}
+
+void DrawDepthLegend(const DepthScale& scale, int y_px, int dot_px, Canvas& canvas) {
+  constexpr std::string_view kNoDepth = "no depth";
+  const int margin_px = 4 * dot_px;
+  const int bar_y_px = y_px + margin_px;
+  const int bar_height_px = 9 * dot_px;
+
+  const int words_x_px =
+      canvas.picture().width_px() - margin_px - Canvas::WidthOf(kNoDepth, dot_px);
+  const int swatch_px = 14 * dot_px;
+  const int swatch_x_px = words_x_px - 3 * dot_px - swatch_px;
+  for (int y = bar_y_px; y < bar_y_px + bar_height_px; ++y) {
+    for (int x = swatch_x_px; x < swatch_x_px + swatch_px; ++x) {
+      canvas.Fill({x, y, 1, 1}, HatchAt(x, y));
+    }
+  }
+  canvas.Write(words_x_px, bar_y_px + dot_px, kNoDepth, dot_px, kInk);
+
+  // Half of a number stands out at each end of the bar.
+  const int bar_x_px = margin_px + Canvas::WidthOf(FormatMetres(scale.near_mm), dot_px) / 2;
+  const int bar_end_px =
+      swatch_x_px - 4 * dot_px - Canvas::WidthOf(FormatMetres(scale.far_mm), dot_px) / 2;
+  DrawColourBar(
+      {.first_mm = scale.near_mm, .last_mm = scale.far_mm, .first_share = 1, .last_share = 0},
+      {bar_x_px, bar_y_px, bar_end_px - bar_x_px, bar_height_px},
+      dot_px,
+      canvas);
+}
+
 DepthScale ChooseDepthScale(const DepthHistogram& histogram,
                             std::optional<int> near_mm,
                             std::optional<int> far_mm) {
@@ -406,7 +327,7 @@ RgbImage DrawDepth(std::span<const DepthTile> tiles, const DepthScale& scale) {
       std::ranges::any_of(tiles, [](const DepthTile& tile) { return !tile.caption.empty(); });
   const Layout layout =
       PlaceTiles(static_cast<int>(tiles.size()), first.width_px, first.height_px, has_captions);
-  const std::vector<Rgb> colours = ColoursOf(scale);
+  const DepthColours colours(scale);
   Canvas canvas(layout.width_px, layout.height_px, kBackground);
   for (int i = 0; i < static_cast<int>(tiles.size()); ++i) {
     const DepthView depth_mm = tiles[i].depth_mm.view();
@@ -421,30 +342,16 @@ RgbImage DrawDepth(std::span<const DepthTile> tiles, const DepthScale& scale) {
                  tiles[i].caption,
                  caption_dot_px,
                  kInk);
-    DrawTile(depth_mm, x_px, y_px + layout.caption_px, layout, colours, canvas.picture());
+    colours.Draw(depth_mm,
+                 {x_px, y_px + layout.caption_px, layout.tile_width_px, layout.tile_height_px},
+                 canvas);
   }
-  DrawLegend(scale, layout, canvas);
+  DrawDepthLegend(scale, layout.legend_y_px, layout.dot_px, canvas);
   return std::move(canvas.picture());
 }
 
 Status CheckDepthPreview(const fs::path& out, const DepthPreviewOptions& options) {
-  if (!EndsWith(out, ".png") && !EndsWith(out, ".mp4")) {
-    return Fail(ErrorKind::kUsage, "want a name that ends in .png or .mp4: {}", out.string());
-  }
-  if (options.frame && EndsWith(out, ".mp4")) {
-    return Fail(ErrorKind::kUsage,
-                "one frame is a picture: want a name that ends in .png: {}",
-                out.string());
-  }
-  if (options.frame && options.every) {
-    return Fail(ErrorKind::kUsage, "want one frame or every K-th, have both");
-  }
-  if (options.frame && *options.frame < 0) {
-    return Fail(ErrorKind::kUsage, "frame: want 0 or more, have {}", *options.frame);
-  }
-  if (options.every && *options.every < 1) {
-    return Fail(ErrorKind::kUsage, "every: want 1 or more, have {}", *options.every);
-  }
+  DF_RETURN_IF_ERROR(CheckMoments(out, "frame", options.frame, options.every));
   constexpr double kMost_m = (kDepths - 1) / 1000.0;
   for (const auto& [name, value_m] : {std::pair{"near", options.near_m}, {"far", options.far_m}}) {
     if (value_m && !(*value_m >= 0 && *value_m <= kMost_m)) {
@@ -466,8 +373,7 @@ Result<DepthPreview> PreviewDepth(DepthPictures& frames,
                                   const fs::path& out,
                                   const DepthPreviewOptions& options) {
   DF_RETURN_IF_ERROR(CheckDepthPreview(out, options));
-  return EndsWith(out, ".mp4") ? PreviewVideo(frames, out, options)
-                               : PreviewSheet(frames, out, options);
+  return IsVideoName(out) ? PreviewVideo(frames, out, options) : PreviewSheet(frames, out, options);
 }
 
 }  // namespace droidflow

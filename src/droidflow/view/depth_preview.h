@@ -5,6 +5,7 @@
 #include "droidflow/core/image.h"
 #include "droidflow/core/result.h"
 #include "droidflow/video/depth_video.h"
+#include "droidflow/view/canvas.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -47,6 +48,24 @@ class DepthHistogram {
 [[nodiscard]] DepthScale ChooseDepthScale(const DepthHistogram& histogram,
                                           std::optional<int> near_mm,
                                           std::optional<int> far_mm);
+
+/// What a scale makes of depth.
+class DepthColours {
+ public:
+  explicit DepthColours(const DepthScale& scale);
+
+  /// Fills a box in the picture by taking pixels as they are.
+  void Draw(DepthView depth_mm, const Box& box, Canvas& canvas) const;
+
+ private:
+  std::vector<Rgb> colours_;  ///< per millimetre
+};
+
+/// A margin, the bar, its ticks, their numbers, a margin.
+inline constexpr int kLegendHeight_dots = 29;
+
+/// The colours of the scale, with ticks at round depths, and the hatching; from side to side.
+void DrawDepthLegend(const DepthScale& scale, int y_px, int dot_px, Canvas& canvas);
 
 /// One of the pictures of a sheet.
 struct DepthTile {

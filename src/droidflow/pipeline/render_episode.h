@@ -1,0 +1,47 @@
+#pragma once
+
+/// A finished episode as pictures: its tracks over what the cameras saw, and its depth.
+
+#include "droidflow/core/result.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace droidflow {
+
+struct RenderOptions {
+  std::filesystem::path droid_root = {};  ///< where the recordings are; empty: none is shown
+  std::filesystem::path conf_dir = {};    ///< calibration, which raw recordings need to be shown
+  std::vector<std::string> cameras = {};  ///< roles or serials; empty: all that have 2-D tracks
+  bool tracks = true;                     ///< points, their tails, and the way of the gripper
+  bool frames = true;                     ///< axes of the contact frame
+  bool depth = true;                      ///< depth, where there is some
+  std::optional<int> step = {};           ///< PNG: only this step, from 0
+  std::optional<int> every = {};  ///< each K-th step; default: 8 of all in a PNG, each in an MP4
+  int decode_threads = 1;
+};
+
+struct RenderedEpisode {
+  std::int64_t steps = 0;  ///< that are shown
+  int width_px = 0;
+  int height_px = 0;
+  std::vector<std::string> notes;  ///< what could not be shown, and why
+};
+
+/// Draws tracks.npz, extrinsics.npz and depth.mkv of a finished episode. Pictures come from the
+/// recordings that video.json names; where there is none, tracks are drawn on gray of the same
+/// size. A PNG is a contact sheet with a row for each moment; an MP4 (H.264, as browsers play it)
+/// has the rate of the steps. Whole or not at all.
+///
+/// @param directory  with the episode's products.
+/// @return kUsage for a name that ends in neither .png nor .mp4, a camera or a step that is not
+///         there, and more than 64 moments in a PNG; kNotFound or kInvalidData for products that
+///         are missing or damaged; kCancelled after a signal.
+[[nodiscard]] Result<RenderedEpisode> RenderEpisode(const std::filesystem::path& directory,
+                                                    const std::filesystem::path& out,
+                                                    const RenderOptions& options);
+
+}  // namespace droidflow
