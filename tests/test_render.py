@@ -132,10 +132,11 @@ def test_the_recordings_frame_lies_behind(droidflow, films, episode, tmp_path):
 
 def test_depth_lies_beside_in_the_colours_of_its_legend(droidflow, episode, tmp_path):
     out = tmp_path / "step.png"
-    report = droidflow(
-        *("render", episode, "-o", out, "--camera", "ext1", "--what", "depth", "--step", 2), code=0
+    (report,) = droidflow.json(
+        *("render", episode, "-o", out, "--camera", "ext1", "--what", "depth", "--step", 2)
     )
-    assert "1 step" in report.stdout
+    assert (report["file"], report["steps"], len(report["notes"])) == (str(out), 1, 1)
+    assert (report["height"], report["width"]) == pictures(out)[0].shape[:2]
     preview = tmp_path / "depth.png"
     serial = serial_of(episode, "ext1")
     meta = json.loads((episode / f"recordings/{serial}/depth_meta.json").read_text())

@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/core/stop.h"
@@ -14,11 +15,13 @@
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace droidflow {
 namespace {
 
 namespace fs = std::filesystem;
+using Json = nlohmann::ordered_json;
 
 struct RenderCommand {
   OptionFlags flags;
@@ -26,6 +29,7 @@ struct RenderCommand {
   std::string out = "render.png";
   std::vector<std::string> what{"all"};
   RenderOptions options;
+  bool json = false;
 };
 
 /// Beside `out`, named after the episode, where there are several.
@@ -61,10 +65,18 @@ int RunRender(RenderCommand& command) {
     episodes.insert(episodes.end(), found->begin(), found->end());
   }
   InstallStopHandlers();
+  Json written = Json::array();
   for (const fs::path& episode : episodes) {
     const fs::path out = NameFor(command.out, episode, episodes.size() == 1);
     const Result<RenderedEpisode> rendered = RenderEpisode(episode, out, render);
     if (!rendered) return Report(rendered.error());
+    written.push_back({{"file", out.string()},
+                       {"episode", episode.string()},
+                       {"steps", rendered->steps},
+                       {"width", rendered->width_px},
+                       {"height", rendered->height_px},
+                       {"notes", rendered->notes}});
+    if (command.json) continue;
     for (const std::string& note : rendered->notes) fmt::print(stderr, "note: {}\n", note);
     fmt::print("{} of {}, {}x{}: {}\n",
                rendered->steps == 1 ? "1 step" : fmt::format("{} steps", rendered->steps),
@@ -73,6 +85,7 @@ int RunRender(RenderCommand& command) {
                rendered->height_px,
                out.string());
   }
+  if (command.json) PrintJson(written);
   return kExitDone;
 }
 
@@ -105,6 +118,7 @@ void AddRenderCommand(CLI::App& app, int& exit_code) {
   sub->add_option("--every", command->options.every, "Each K-th step (.png: 8 of all; .mp4: 1)")
       ->type_name("K")
       ->excludes(step);
+  sub->add_flag("--json", command->json, "Print what was written as JSON");
   command->flags.AddKeys(*sub, {"droid_root", "conf_dir"});
   sub->footer(
       "Points are orange on the left finger and blue on the right, with a tail of the last 15 "
