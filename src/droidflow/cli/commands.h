@@ -23,6 +23,7 @@ void AddInspectCommand(CLI::App& app, int& exit_code);
 void AddDepthPreviewCommand(CLI::App& app, int& exit_code);
 void AddRenderCommand(CLI::App& app, int& exit_code);
 void AddDiffCommand(CLI::App& app, int& exit_code);
+void AddStatsCommand(CLI::App& app, int& exit_code);
 void AddDoctorCommand(CLI::App& app, int& exit_code);
 void AddUploadCommand(CLI::App& app, int& exit_code);
 

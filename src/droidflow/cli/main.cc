@@ -59,6 +59,7 @@ int main(int argc, char** argv) {
   droidflow::AddDepthPreviewCommand(app, exit_code);
   droidflow::AddRenderCommand(app, exit_code);
   droidflow::AddDiffCommand(app, exit_code);
+  droidflow::AddStatsCommand(app, exit_code);
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
 
