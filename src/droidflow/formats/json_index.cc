@@ -10,9 +10,11 @@
 #include <limits>
 #include <memory>
 #include <numeric>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include <simdjson.h>
 
@@ -263,6 +265,29 @@ class Scanner {
 
 }  // namespace
 
+/// An index in memory, before it is looked at only.
+struct JsonIndex::Table {
+  std::string keys;
+  std::vector<Entry> entries;
+  std::vector<std::uint32_t> by_key;
+  std::size_t num_duplicates = 0;
+
+  [[nodiscard]] std::string_view KeyOf(const Entry& entry) const {
+    return std::string_view(keys).substr(entry.key_offset, entry.key_bytes);
+  }
+  void SortAndMergeDuplicates();
+};
+
+/// How a saved index begins; entries, positions by key, and keys follow.
+struct JsonIndex::FileHead {
+  std::array<char, 8> magic = {'D', 'F', 'J', 'I', 'D', 'X', '0', '1'};
+  std::uint64_t size_bytes = 0;  ///< of the JSON file
+  std::int64_t mtime_ns = 0;
+  std::uint64_t num_entries = 0;
+  std::uint64_t num_duplicates = 0;
+  std::uint64_t key_bytes = 0;
+};
+
 Result<JsonIndex> JsonIndex::Build(const std::filesystem::path& path,
                                    const JsonEntryCallback& callback) {
   JsonIndex index;
@@ -271,57 +296,115 @@ Result<JsonIndex> JsonIndex::Build(const std::filesystem::path& path,
   DF_ASSIGN_OR_RETURN(index.stamp_, StampOf(index.fd_.get(), path.native()));
   posix_fadvise(index.fd_.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
 
+  const auto table = std::make_shared<Table>();
   const auto add = [&](const JsonEntry& entry) -> Status {
-    index.entries_.push_back({.key_offset = index.keys_.size(),
+    table->entries.push_back({.key_offset = table->keys.size(),
                               .offset_bytes = static_cast<std::uint64_t>(entry.offset_bytes),
                               .key_bytes = static_cast<std::uint32_t>(entry.key.size()),
                               .value_bytes = static_cast<std::uint32_t>(entry.value.size())});
-    index.keys_ += entry.key;
+    table->keys += entry.key;
     if (callback) return callback(entry);
     return {};
   };
   DF_RETURN_IF_ERROR(Scanner(index.fd_.get(), index.stamp_.name).Run(add));
   DF_RETURN_IF_ERROR(index.CheckUnchanged());
-  index.SortAndMergeDuplicates();
+  table->SortAndMergeDuplicates();
+  index.keys_ = table->keys;
+  index.entries_ = table->entries;
+  index.by_key_ = table->by_key;
+  index.num_duplicates_ = table->num_duplicates;
+  index.held_ = table;
+  return index;
+}
+
+Status JsonIndex::Save(const std::filesystem::path& index_path) const {
+  const FileHead head{.size_bytes = stamp_.size_bytes,
+                      .mtime_ns = stamp_.mtime_ns,
+                      .num_entries = entries_.size(),
+                      .num_duplicates = num_duplicates_,
+                      .key_bytes = keys_.size()};
+  DF_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(index_path));
+  DF_RETURN_IF_ERROR(file.Write(std::as_bytes(std::span(&head, 1))));
+  DF_RETURN_IF_ERROR(file.Write(std::as_bytes(entries_)));
+  DF_RETURN_IF_ERROR(file.Write(std::as_bytes(by_key_)));
+  DF_RETURN_IF_ERROR(file.Write(std::as_bytes(std::span(keys_))));
+  return file.Commit();
+}
+
+Result<JsonIndex> JsonIndex::Map(const std::filesystem::path& path,
+                                 const std::filesystem::path& index_path) {
+  JsonIndex index;
+  index.fd_ = UniqueFd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!index.fd_.valid()) return FailErrno(errno, "cannot open " + path.native());
+  const UniqueFd fd(open(index_path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return FailErrno(errno, "cannot open " + index_path.native());
+  DF_ASSIGN_OR_RETURN(const FileStamp stamp, StampOf(fd.get(), index_path.native()));
+  const std::size_t size = stamp.size_bytes;
+  FileHead head;
+  if (size >= sizeof(head)) {
+    void* const mapped = mmap(nullptr, size, PROT_READ, MAP_SHARED, fd.get(), 0);
+    if (mapped == MAP_FAILED) return FailErrno(errno, "cannot map " + index_path.native());
+    index.held_ = std::shared_ptr<const void>(mapped, [size](void* at) { (void)munmap(at, size); });
+    std::memcpy(&head, mapped, sizeof(head));
+  }
+  const std::uint64_t entry_bytes = sizeof(Entry) + sizeof(std::uint32_t);
+  const std::uint64_t rest = index.held_ == nullptr ? 0 : size - sizeof(head);
+  if (index.held_ == nullptr || head.magic != FileHead().magic ||
+      head.num_entries > rest / entry_bytes || head.key_bytes > rest ||
+      head.num_entries * entry_bytes + head.key_bytes != rest) {
+    return Fail(ErrorKind::kInvalidData,
+                "want an index of a JSON file, whole, have {} bytes of something else: {}",
+                size,
+                index_path.string());
+  }
+  const auto* const begin = static_cast<const char*>(index.held_.get()) + sizeof(head);
+  // Save wrote these very types, and a mapping starts at a page.
+  index.entries_ = {reinterpret_cast<const Entry*>(begin), head.num_entries};
+  const char* const by_key = begin + index.entries_.size_bytes();
+  index.by_key_ = {reinterpret_cast<const std::uint32_t*>(by_key), head.num_entries};
+  index.keys_ = {by_key + index.by_key_.size_bytes(), head.key_bytes};
+  index.num_duplicates_ = head.num_duplicates;
+  index.stamp_ = {.name = path.native(), .size_bytes = head.size_bytes, .mtime_ns = head.mtime_ns};
+  DF_RETURN_IF_ERROR(index.CheckUnchanged());
   return index;
 }
 
 std::string_view JsonIndex::KeyOf(const Entry& entry) const {
-  return std::string_view(keys_).substr(entry.key_offset, entry.key_bytes);
+  return keys_.substr(entry.key_offset, entry.key_bytes);
 }
 
-void JsonIndex::SortAndMergeDuplicates() {
-  DF_CHECK(entries_.size() <= std::numeric_limits<std::uint32_t>::max());
+void JsonIndex::Table::SortAndMergeDuplicates() {
+  DF_CHECK(entries.size() <= std::numeric_limits<std::uint32_t>::max());
   const auto sort_positions = [this] {
-    by_key_.resize(entries_.size());
-    std::iota(by_key_.begin(), by_key_.end(), 0U);
-    std::stable_sort(by_key_.begin(), by_key_.end(), [this](std::uint32_t a, std::uint32_t b) {
-      return KeyOf(entries_[a]) < KeyOf(entries_[b]);
+    by_key.resize(entries.size());
+    std::iota(by_key.begin(), by_key.end(), 0U);
+    std::stable_sort(by_key.begin(), by_key.end(), [this](std::uint32_t a, std::uint32_t b) {
+      return KeyOf(entries[a]) < KeyOf(entries[b]);
     });
   };
   sort_positions();
-  std::vector<bool> is_replaced(entries_.size(), false);
-  for (std::size_t first = 0, i = 1; i < by_key_.size(); ++i) {
-    if (KeyOf(entries_[by_key_[i]]) != KeyOf(entries_[by_key_[first]])) {
+  std::vector<bool> is_replaced(entries.size(), false);
+  for (std::size_t first = 0, i = 1; i < by_key.size(); ++i) {
+    if (KeyOf(entries[by_key[i]]) != KeyOf(entries[by_key[first]])) {
       first = i;
       continue;
     }
-    entries_[by_key_[first]].offset_bytes = entries_[by_key_[i]].offset_bytes;
-    entries_[by_key_[first]].value_bytes = entries_[by_key_[i]].value_bytes;
-    is_replaced[by_key_[i]] = true;
-    ++num_duplicates_;
+    entries[by_key[first]].offset_bytes = entries[by_key[i]].offset_bytes;
+    entries[by_key[first]].value_bytes = entries[by_key[i]].value_bytes;
+    is_replaced[by_key[i]] = true;
+    ++num_duplicates;
   }
-  if (num_duplicates_ > 0) {
+  if (num_duplicates > 0) {
     std::size_t kept = 0;
-    for (std::size_t i = 0; i < entries_.size(); ++i) {
-      if (!is_replaced[i]) entries_[kept++] = entries_[i];
+    for (std::size_t i = 0; i < entries.size(); ++i) {
+      if (!is_replaced[i]) entries[kept++] = entries[i];
     }
-    entries_.resize(kept);
+    entries.resize(kept);
     sort_positions();
   }
-  entries_.shrink_to_fit();
-  by_key_.shrink_to_fit();
-  keys_.shrink_to_fit();
+  entries.shrink_to_fit();
+  by_key.shrink_to_fit();
+  keys.shrink_to_fit();
 }
 
 std::string_view JsonIndex::Key(std::size_t position) const {

@@ -9,10 +9,11 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <memory>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 namespace droidflow {
 
@@ -44,6 +45,17 @@ class JsonIndex {
   [[nodiscard]] static Result<JsonIndex> Build(const std::filesystem::path& path,
                                                const JsonEntryCallback& callback = {});
 
+  /// Writes what Build has found out, as this machine holds it in memory: for Map.
+  [[nodiscard]] Status Save(const std::filesystem::path& index_path) const;
+
+  /// Opens a file by what Save wrote, which is mapped: nothing but the head is read. On another
+  /// machine too, if its processor is of the same kind.
+  ///
+  /// @return kInvalidData for a file that Save has not written whole; kInternal when `path` has
+  ///         another size or time of change than it had.
+  [[nodiscard]] static Result<JsonIndex> Map(const std::filesystem::path& path,
+                                             const std::filesystem::path& index_path);
+
   /// Number of different keys.
   [[nodiscard]] std::size_t size() const { return entries_.size(); }
   /// How many entries were replaced by a later one with the same key.
@@ -59,6 +71,8 @@ class JsonIndex {
   [[nodiscard]] Result<std::optional<std::string>> ReadEntry(std::string_view key) const;
 
  private:
+  struct Table;
+  struct FileHead;
   struct Entry {
     std::uint64_t key_offset = 0;  ///< in keys_
     std::uint64_t offset_bytes = 0;
@@ -68,14 +82,14 @@ class JsonIndex {
 
   JsonIndex() = default;
   std::string_view KeyOf(const Entry& entry) const;
-  void SortAndMergeDuplicates();
   Status CheckUnchanged() const;
 
   UniqueFd fd_;
-  FileStamp stamp_;  ///< name: the path
-  std::string keys_;
-  std::vector<Entry> entries_;         ///< in file order
-  std::vector<std::uint32_t> by_key_;  ///< positions in entries_, sorted by key
+  FileStamp stamp_;                   ///< name: the path
+  std::shared_ptr<const void> held_;  ///< what the three views look at
+  std::string_view keys_;
+  std::span<const Entry> entries_;         ///< in file order
+  std::span<const std::uint32_t> by_key_;  ///< positions in entries_, sorted by key
   std::size_t num_duplicates_ = 0;
 };
 

@@ -205,6 +205,38 @@ TEST_F(JsonIndexTest, KeepsToTheFileItIndexedWhenAnotherTakesItsPlace) {
   EXPECT_THAT(*index->ReadEntry("a"), Optional(std::string("\"old\"")));
 }
 
+TEST_F(JsonIndexTest, IsMappedAsItWasSaved) {
+  const auto built = Build(R"({"z": [1, 2], "a": "old", "m": {}, "a": "new"})");
+  ASSERT_THAT(built, IsOk());
+  ASSERT_THAT(built->Save(directory_ / "index"), IsOk());
+  const auto mapped = JsonIndex::Map(path_, directory_ / "index");
+  ASSERT_THAT(mapped, IsOk());
+  EXPECT_THAT(Keys(*mapped), ElementsAre("z", "a", "m"));
+  EXPECT_EQ(mapped->num_duplicates(), 1);
+  EXPECT_EQ(mapped->Find("m"), 2);
+  EXPECT_EQ(mapped->Find("b"), std::nullopt);
+  EXPECT_THAT(*mapped->ReadEntry("z"), Optional(std::string("[1, 2]")));
+  EXPECT_THAT(*mapped->ReadEntry("a"), Optional(std::string("\"new\"")));
+}
+
+TEST_F(JsonIndexTest, MapsNothingThatIsNotItsIndex) {
+  const auto built = Build(R"({"a": 1, "b": 2})");
+  ASSERT_THAT(built, IsOk());
+  ASSERT_THAT(built->Save(directory_ / "index"), IsOk());
+  const std::string whole = *ReadFileText(directory_ / "index");
+  for (std::size_t size = 0; size < whole.size(); ++size) {
+    ASSERT_THAT(WriteFileAtomically(directory_ / "cut", whole.substr(0, size)), IsOk());
+    EXPECT_THAT(JsonIndex::Map(path_, directory_ / "cut"),
+                FailsWith(ErrorKind::kInvalidData, HasSubstr("an index of a JSON file, whole")))
+        << size;
+  }
+  EXPECT_THAT(JsonIndex::Map(path_, directory_ / "none"),
+              FailsWith(ErrorKind::kNotFound, HasSubstr("none")));
+  ASSERT_THAT(WriteFileAtomically(path_, R"({"a": 1, "b": 22})"), IsOk());
+  EXPECT_THAT(JsonIndex::Map(path_, directory_ / "index"),
+              FailsWith(ErrorKind::kInternal, HasSubstr("16 bytes then, 17 now")));
+}
+
 TEST_F(JsonIndexTest, IsSharedByThreadsAndForkedProcesses) {
   std::string text = "{\"0\": [0]";
   for (int i = 1; i < 1000; ++i) text += fmt::format(", \"{0}\": [{0}]", i);

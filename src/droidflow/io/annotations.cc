@@ -188,6 +188,16 @@ struct Annotations::State {
   std::vector<CalibrationSummary> summaries;
 
   Status IndexCalibrations();
+
+  /// Calls `visit` with the path, the index and the index's file name of every kind.
+  template <typename State, typename Visit>
+  static Status ForEach(State& state, const Visit& visit) {
+    DF_RETURN_IF_ERROR(visit(state.paths.superset, state.superset, "superset.index"));
+    DF_RETURN_IF_ERROR(visit(state.paths.cam2base, state.cam2base, "cam2base.index"));
+    DF_RETURN_IF_ERROR(visit(state.paths.intrinsics, state.intrinsics, "intrinsics.index"));
+    DF_RETURN_IF_ERROR(visit(state.paths.episode_paths, state.episode_paths, "paths.index"));
+    return visit(state.paths.serials, state.serials, "serials.index");
+  }
 };
 
 // Summaries are taken while the entries pass by. Only the superset's entries of episodes that both
@@ -290,6 +300,25 @@ Result<Annotations> Annotations::Open(const AnnotationPaths& paths) {
   DF_RETURN_IF_ERROR(BuildIfGiven(paths.intrinsics, state->intrinsics));
   DF_RETURN_IF_ERROR(BuildIfGiven(paths.episode_paths, state->episode_paths));
   DF_RETURN_IF_ERROR(BuildIfGiven(paths.serials, state->serials));
+  return Annotations(std::move(state));
+}
+
+Status Annotations::SaveIndexes(const fs::path& folder) const {
+  return State::ForEach(*state_, [&](const auto&, const auto& index, const char* name) -> Status {
+    if (!index) return {};
+    return index->Save(folder / name);
+  });
+}
+
+Result<Annotations> Annotations::OpenIndexed(const AnnotationPaths& paths, const fs::path& folder) {
+  auto state = std::make_unique<State>();
+  state->paths = paths;
+  DF_RETURN_IF_ERROR(
+      State::ForEach(*state, [&](const auto& path, auto& index, const char* name) -> Status {
+        if (!path) return {};
+        DF_ASSIGN_OR_RETURN(index, JsonIndex::Map(*path, folder / name));
+        return {};
+      }));
   return Annotations(std::move(state));
 }
 

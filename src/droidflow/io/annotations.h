@@ -80,6 +80,15 @@ class Annotations {
   /// @return kNotFound for a path without a file, kInvalidData with line and byte.
   [[nodiscard]] static Result<Annotations> Open(const AnnotationPaths& paths);
 
+  /// Writes the indexes into a folder, for other processes on this or other machines.
+  [[nodiscard]] Status SaveIndexes(const std::filesystem::path& folder) const;
+
+  /// Opens the files by indexes that SaveIndexes wrote: no file is read through, Summaries() is
+  /// empty.
+  /// @return  kInternal for a file that was changed since.
+  [[nodiscard]] static Result<Annotations> OpenIndexed(const AnnotationPaths& paths,
+                                                       const std::filesystem::path& folder);
+
   Annotations(Annotations&&) noexcept;
   Annotations& operator=(Annotations&&) noexcept;
   ~Annotations();

@@ -30,6 +30,12 @@ class AnnotationFolder {
   [[nodiscard]] Result<Annotations> Open() const {
     return Annotations::Open(FindAnnotations(directory_.path()));
   }
+  [[nodiscard]] Result<Annotations> OpenIndexed() const {
+    return Annotations::OpenIndexed(FindAnnotations(directory_.path()), directory_ / "indexes");
+  }
+  [[nodiscard]] Status SaveIndexes(const Annotations& annotations) const {
+    return annotations.SaveIndexes(directory_ / "indexes");
+  }
 
  private:
   TemporaryDirectory directory_;
@@ -203,6 +209,27 @@ TEST(Annotations, AnswerInForkedProcesses) {
     wait(&exit_status);
     EXPECT_EQ(exit_status, 0);
   }
+}
+
+TEST(Annotations, AnswerByIndexesThatAreMapped) {
+  AnnotationFolder folder;
+  folder.Add(kSuperset, R"({"u": {"1": [1,2,3,4,5,6], "1_metric_type": "IoU"}})")
+      .Add("episode_id_to_path.json", R"({"u": "x/y"})")
+      .Add("camera_serials.json", R"({"u": {"wrist_cam_serial": "7"}})");
+  const auto opened = folder.Open();
+  ASSERT_THAT(opened, IsOk());
+  ASSERT_THAT(folder.SaveIndexes(*opened), IsOk());
+  const auto indexed = folder.OpenIndexed();
+  ASSERT_THAT(indexed, IsOk());
+  EXPECT_EQ(indexed->PathOf("u"), "x/y");
+  EXPECT_THAT(*indexed->SerialsOf("u"), ElementsAre(Pair(CameraRole::kWrist, "7")));
+  const auto calibration = indexed->Calibration("u");
+  ASSERT_THAT(calibration, IsOk());
+  ASSERT_TRUE(*calibration);
+  EXPECT_THAT((*calibration)->cameras, SizeIs(1));
+  EXPECT_EQ((*calibration)->cameras[0].pose[5], 6);
+  EXPECT_THAT(*indexed->IntrinsicsOf("u"), IsEmpty());
+  EXPECT_THAT(indexed->Summaries(), IsEmpty());
 }
 
 TEST(Annotations, WithoutFilesKnowNothing) {
