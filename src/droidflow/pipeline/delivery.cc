@@ -1,6 +1,7 @@
 #include "droidflow/pipeline/delivery.h"
 
 #include "droidflow/core/files.h"
+#include "droidflow/core/place_new.h"
 #include "droidflow/formats/checksum.h"
 #include "droidflow/pipeline/depth_product.h"
 
@@ -11,6 +12,7 @@
 #include <utility>
 
 #include <fmt/format.h>
+#include <nlohmann/json.hpp>
 
 namespace droidflow {
 namespace {
@@ -65,7 +67,10 @@ std::string WorkerFolder(int worker) { return fmt::format("worker-{}", worker); 
 Result<Delivery> Delivery::Prepare(const MetadataOptions& options) {
   const FullOptions& full = options.full;
   const fs::path run_dir = options.RunDir();
-  const std::string run = fs::absolute(run_dir).lexically_normal().string();
+  // Machines that share a run may call their run directories alike.
+  const RunPart& part = options.selection.part;
+  const std::string run = fs::absolute(run_dir).lexically_normal().string() +
+                          (part == RunPart() ? "" : fmt::format(" {}/{}", part.index, part.count));
   const fs::path own = fmt::format(".droidflow/run-{:08x}", Crc32(std::as_bytes(std::span(run))));
 
   Delivery delivery;
@@ -82,9 +87,11 @@ Result<Delivery> Delivery::Prepare(const MetadataOptions& options) {
   }
   delivery.places_.push_back({.root = whole, .arriving = {}, .is_queue = !full.batch_dir.empty()});
   // A run directory elsewhere cannot hand episodes over by renaming them.
+  const fs::path arriving = options.shared.arriving_dir;
   const auto hidden_in = [&](const fs::path& root, bool is_queue) {
-    delivery.hidden_.push_back(!is_queue && OnOneFileSystem(run_dir, root) ? run_dir / "incoming"
-                                                                           : root / own);
+    const fs::path& near = arriving.empty() ? run_dir : arriving;
+    delivery.hidden_.push_back(!is_queue && OnOneFileSystem(near, root) ? near / "incoming"
+                                                                        : root / own);
     return delivery.hidden_.back();
   };
   for (Place& place : delivery.places_) {
@@ -93,6 +100,9 @@ Result<Delivery> Delivery::Prepare(const MetadataOptions& options) {
   delivery.scratch_ =
       options.scratch_dir.empty() ? delivery.hidden_.back() : hidden_in(options.scratch_dir, true);
   delivery.scratch_ /= "scratch";
+  if (!arriving.empty() && !options.recompute) {
+    DF_ASSIGN_OR_RETURN(delivery.kept_config_, FormatRunConfig(options));
+  }
   if (!full.staging_dir.empty()) delivery.staging_ = hidden_in(full.staging_dir, true) / "staging";
   DF_RETURN_IF_ERROR(delivery.CleanUp());
   for (const fs::path& folder : delivery.hidden_) DF_RETURN_IF_ERROR(MakeDirectories(folder));
@@ -118,9 +128,17 @@ Result<TaskResult> Delivery::Deliver(int worker, const EpisodeRef& ref) const {
     DF_RETURN_IF_ERROR(SyncTree(links));
     DF_RETURN_IF_ERROR(PlaceDirectory(links, place.root / ref.relative_path));
   }
-  DF_RETURN_IF_ERROR(PlaceDirectory(ready, whole.root / ref.relative_path));
-
   const fs::path directory = whole.root / ref.relative_path;
+  bool is_placed = false;
+  if (!kept_config_.empty()) {
+    DF_ASSIGN_OR_RETURN(is_placed, PlaceNew(ready, directory));
+    if (!is_placed && HasResult(directory, kept_config_)) {
+      is_placed = true;
+      DF_RETURN_IF_ERROR(RemoveTree(ready));
+    }
+  }
+  if (!is_placed) DF_RETURN_IF_ERROR(PlaceDirectory(ready, directory));
+
   TaskResult result;
   result.directory = whole.is_queue ? fs::absolute(directory).string() : ref.relative_path;
   DF_ASSIGN_OR_RETURN(result.files, ListFiles(directory));
@@ -144,6 +162,15 @@ std::vector<fs::path> Delivery::StagedFolders() const {
     if (place.is_queue) folders.push_back(place.root);
   }
   return folders;
+}
+
+bool HasResult(const fs::path& directory, const std::string& config_json) {
+  const Result<std::string> text = ReadFileText(directory / "quality.json");
+  if (!text) return false;
+  using Json = nlohmann::json;
+  const Json quality = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  return quality.is_object() && quality.contains("config") &&
+         quality["config"] == Json::parse(config_json);
 }
 
 bool HasLeftTheQueue(const std::string& directory) {

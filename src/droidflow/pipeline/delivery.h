@@ -52,9 +52,15 @@ class Delivery {
   std::vector<std::filesystem::path> hidden_;  ///< folders of unfinished work
   std::filesystem::path scratch_;
   std::filesystem::path staging_;  ///< empty: none
-  std::vector<Place> places_;      ///< that of whole episodes last, that without depth first
+  std::string
+      kept_config_;  ///< a result of this configuration that is there stays; empty: none does
+  std::vector<Place> places_;  ///< that of whole episodes last, that without depth first
   bool has_queues_ = false;
 };
+
+/// Whether a folder has an episode that was made with this configuration, FormatRunConfig's.
+[[nodiscard]] bool HasResult(const std::filesystem::path& directory,
+                             const std::string& config_json);
 
 /// Whether a queue that a record's episode was delivered to does not have it any more: whoever
 /// empties the queue has it now.

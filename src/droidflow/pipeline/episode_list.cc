@@ -144,6 +144,19 @@ Status FindAskedFor(const MetadataOptions& options,
   return {};
 }
 
+/// Keeps every `count`-th, from `index` on.
+template <typename T>
+void KeepPart(const RunPart& part, std::vector<T>& all) {
+  const auto count = static_cast<std::size_t>(part.count);
+  if (count == 1) return;
+  std::size_t kept = 0;
+  for (auto i = static_cast<std::size_t>(part.index); i < all.size(); i += count) {
+    if (i != kept) all[kept] = std::move(all[i]);
+    ++kept;
+  }
+  all.erase(all.begin() + static_cast<std::ptrdiff_t>(kept), all.end());
+}
+
 /// Names folders without metadata as the annotations know them.
 Status NameFolders(const Annotations& annotations, std::vector<EpisodeRef>& found) {
   std::set<std::string> nameless;
@@ -221,6 +234,10 @@ Result<EpisodeList> ListEpisodes(const MetadataOptions& options, const Annotatio
   if (selection.limit >= 0 && list.matching > static_cast<std::size_t>(selection.limit)) {
     list.episodes.resize(static_cast<std::size_t>(selection.limit));
   }
+  KeepPart(selection.part, list.episodes);
+  KeepPart(selection.part, list.duplicates);
+  KeepPart(selection.part, list.not_found);
+  KeepPart(selection.part, list.not_found_uuids);
   return list;
 }
 

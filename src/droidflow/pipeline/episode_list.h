@@ -28,7 +28,7 @@ struct ListedEpisode {
 /// What a selection asks for, and what of it is there.
 struct EpisodeList {
   std::vector<ListedEpisode>
-      episodes;              ///< best first within a lab, labs taking turns; after the limit
+      episodes;              ///< best first within a lab, labs taking turns; of the part asked for
   std::size_t matching = 0;  ///< how many there were before the limit
   std::vector<EpisodeRef> duplicates;        ///< later folders with a uuid that was there already
   std::vector<Error> not_found;              ///< one for each uuid asked for that has no folder
@@ -38,7 +38,8 @@ struct EpisodeList {
 /// Puts episodes in the order of a run; ties by calibrated cameras, then by path. Pure.
 void SortByQuality(std::vector<ListedEpisode>& episodes);
 
-/// Finds, filters, ranks and orders the episodes of `options`.
+/// Finds, filters, ranks and orders the episodes of `options`. What is finished already plays no
+/// part: the parts of a run are the same at any time, and together all of it.
 ///
 /// @return kNotFound when no episode is there or none is of the kind asked for, or the file of
 /// --episodes

@@ -88,6 +88,36 @@ TEST_F(EpisodeListTest, GivesTheBestOfEachLabInTurn) {
                           Uuid("TRI", 2)));
 }
 
+TEST_F(EpisodeListTest, PartsAreAllOfItEachOnceAfterTheLimit) {
+  options_.selection.limit = 5;
+  const std::vector<std::string> all = Uuids();
+  ASSERT_THAT(all, SizeIs(5));
+  std::vector<std::string> together(5);
+  for (int i = 0; i < 7; ++i) {  // more parts than episodes: two are empty
+    options_.selection.part = {.index = i, .count = 7};
+    const std::vector<std::string> part = Uuids();
+    ASSERT_THAT(part, SizeIs(i < 5 ? 1 : 0));
+    if (i < 5) together[static_cast<std::size_t>(i)] = part.front();
+  }
+  EXPECT_EQ(together, all);
+  options_.selection.part = {.index = 1, .count = 2};
+  EXPECT_THAT(Uuids(), ElementsAre(all[1], all[3]));
+}
+
+TEST_F(EpisodeListTest, PartsShareWhatIsNotFound) {
+  const std::string absent = Uuid("AUTOLab", 8);
+  const std::string absent_too = Uuid("AUTOLab", 9);
+  options_.selection.episodes = absent + "," + Uuid("TRI", 1) + "," + absent_too;
+  for (int i = 0; i < 2; ++i) {
+    options_.selection.part = {.index = i, .count = 2};
+    const Result<EpisodeList> list = List();
+    ASSERT_THAT(list, IsOk());
+    EXPECT_THAT(list->not_found_uuids, ElementsAre(i == 0 ? absent : absent_too));
+    EXPECT_THAT(list->not_found, SizeIs(1));
+    EXPECT_THAT(list->episodes, SizeIs(i == 0 ? 1 : 0));
+  }
+}
+
 TEST_F(EpisodeListTest, RanksWithinATypeAndKnowsItsDirection) {
   // Reprojection errors: 1 px is the best of two (rank 1), 9 px the worst (rank 1/2). 20000 matches
   // are the only ones of their type (rank 1); the number is never compared with the pixels.

@@ -544,7 +544,9 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   const WorkerPoolOptions pool_options{
       .workers = resources.workers,
       .task_timeout =
-          std::chrono::milliseconds(static_cast<std::int64_t>(options.EpisodeTimeoutS() * 1000))};
+          std::chrono::milliseconds(static_cast<std::int64_t>(options.EpisodeTimeoutS() * 1000)),
+      .stop_grace =
+          std::chrono::milliseconds(static_cast<std::int64_t>(options.shared.stop_grace_s * 1000))};
   EpisodeWorker episode_worker(context, resources, delivery, *board);
   WorkerPool pool(
       pool_options,

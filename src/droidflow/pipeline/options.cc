@@ -123,6 +123,12 @@ bool ParseValue(const std::string& text, HubLayout& value) {
   value = text == "files" ? HubLayout::kFiles : HubLayout::kShards;
   return true;
 }
+bool ParseValue(const std::string& text, RunPart& value) {
+  const std::size_t slash = text.find('/');
+  return slash != std::string::npos &&
+         ParseNumber(std::string_view(text).substr(0, slash), value.index) &&
+         ParseNumber(std::string_view(text).substr(slash + 1), value.count);
+}
 bool ParseValue(const std::string& text, RowAlign& value) {
   if (text != "auto" && text != "off") return false;
   value = text == "auto" ? RowAlign::kAuto : RowAlign::kOff;
@@ -156,6 +162,9 @@ std::string FormatValue(MapKind value) { return std::string(ToString(value)); }
 std::string FormatValue(RowAlign value) { return std::string(ToString(value)); }
 std::string FormatValue(RequireDepth value) { return std::string(ToString(value)); }
 std::string FormatValue(HubLayout value) { return std::string(ToString(value)); }
+std::string FormatValue(const RunPart& value) {
+  return fmt::format("{}/{}", value.index, value.count);
+}
 std::string FormatValue(Outcome value) { return std::string(ToString(value)); }
 template <typename T>
 std::string FormatValue(const std::optional<T>& value) {
@@ -558,6 +567,14 @@ const std::vector<Option>& Options() {
           DF_MEMBER(selection.limit),
           {},
           [](long long limit) { return limit >= -1; }),
+      Row("shard",
+          Group::kSelection,
+          "I/N",
+          "I/N, 0/N to N-1/N",
+          "Only every N-th episode of these, from the I-th on: N machines share a run (0/1)",
+          DF_MEMBER(selection.part),
+          {},
+          [](const RunPart& part) { return 0 <= part.index && part.index < part.count; }),
       Row("episodes",
           Group::kSelection,
           "FILE|ID,ID",
@@ -962,8 +979,10 @@ std::optional<double> TrackOptions::FixedFps() const {
 }
 
 std::filesystem::path MetadataOptions::RunDir() const {
-  return run_dir.empty() ? std::filesystem::path(out) / ".droidflow"
-                         : std::filesystem::path(run_dir);
+  if (!run_dir.empty()) return run_dir;
+  const std::filesystem::path all = std::filesystem::path(out) / ".droidflow";
+  const RunPart& part = selection.part;
+  return part == RunPart() ? all : all / fmt::format("shard-{}-of-{}", part.index, part.count);
 }
 
 int MetadataOptions::Workers() const {

@@ -129,15 +129,34 @@ struct InputOptions {
   std::string conf_dir;  ///< folder with SN<serial>.conf
 };
 
+/// One part of a run that several machines share: of its episodes every `count`-th, from `index`
+/// on.
+struct RunPart {
+  int index = 0;
+  int count = 1;
+
+  bool operator==(const RunPart&) const = default;
+};
+
 /// Which episodes, and how many.
 struct SelectionOptions {
   long long limit = 10;  ///< -1: all
+  RunPart part;          ///< of what is there after the limit
   std::string episodes;  ///< a file with one uuid a line, or uuids separated by commas; empty: all
   std::vector<std::string> labs;  ///< empty: all
   std::optional<Outcome> outcome;
   std::optional<double> min_iou;
   std::optional<double> min_matches;
   std::optional<double> max_reprojection_error;
+};
+
+/// What a run does otherwise when it is one of many into the same `out`, at the same time. The
+/// command's, not the user's.
+struct SharedRunOptions {
+  std::string arriving_dir;  ///< on the file system of `out`, nobody else's: finished episodes are
+                             ///< renamed from here, unless the same result is there; empty: alone
+  std::string annotation_indexes;  ///< folder of Annotations::SaveIndexes; empty: none
+  double stop_grace_s = 10;        ///< for episodes in hand after a request to stop
 };
 
 struct MetadataOptions {
@@ -147,9 +166,10 @@ struct MetadataOptions {
   DepthOptions depth;
   FullOptions full;
   HubOptions hub;
+  SharedRunOptions shared;
   Pipeline pipeline = Pipeline::kMetadata;  ///< the command's, not the user's
   std::string out;
-  std::string run_dir;         ///< empty: {out}/.droidflow
+  std::string run_dir;         ///< empty: {out}/.droidflow; of a part a folder of its own in it
   std::string scratch_dir;     ///< empty: {run_dir}/incoming
   std::optional<int> workers;  ///< default 16; kFull: a quarter of the cores, or by GPUs
   int decode_threads = 1;

@@ -131,6 +131,20 @@ TEST(CheckOptions, RefusesTwoSourcesOfContactPoints) {
   EXPECT_THAT(CheckOptions(options), FailsWith(ErrorKind::kUsage, HasSubstr("not both")));
 }
 
+TEST(RunPart, IsAnIndexBelowACount) {
+  MetadataOptions options;
+  options.out = "/o";
+  EXPECT_EQ(options.RunDir(), "/o/.droidflow");
+  ASSERT_THAT(SetOption("shard", "3/4", options), IsOk());
+  EXPECT_EQ(options.selection.part, (RunPart{.index = 3, .count = 4}));
+  EXPECT_EQ(options.RunDir(), "/o/.droidflow/shard-3-of-4");
+  for (const char* const wrong : {"4/4", "-1/4", "0/0", "1", "1/", "/2", "1/2/3", "a/b"}) {
+    EXPECT_THAT(SetOption("shard", wrong, options),
+                FailsWith(ErrorKind::kUsage, HasSubstr("0/N to N-1/N")))
+        << wrong;
+  }
+}
+
 TEST(FormatConfig, WritesOutTheDefaultsInForce) {
   MetadataOptions options;
   options.out = "/o";

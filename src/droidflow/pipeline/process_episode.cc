@@ -323,16 +323,18 @@ constexpr Step kSteps[] = {
 
 }  // namespace
 
-Result<Annotations> OpenInputs(const InputOptions& input) {
+Result<Annotations> OpenInputs(const InputOptions& input, const fs::path& indexes) {
   if (input.droid_root.empty()) return Fail(ErrorKind::kUsage, "--droid-root is needed");
   DF_RETURN_IF_ERROR(RequireDirectory("--droid-root", input.droid_root));
   DF_ASSIGN_OR_RETURN(const AnnotationPaths paths, ResolveAnnotationPaths(input));
+  if (!indexes.empty()) return Annotations::OpenIndexed(paths, indexes);
   return Annotations::Open(paths);
 }
 
 Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options) {
   if (options.out.empty()) return Fail(ErrorKind::kUsage, "--out is needed");
-  DF_ASSIGN_OR_RETURN(Annotations annotations, OpenInputs(options.input));
+  DF_ASSIGN_OR_RETURN(Annotations annotations,
+                      OpenInputs(options.input, options.shared.annotation_indexes));
   DF_ASSIGN_OR_RETURN(ZedCalibrations conf, LoadConfFiles(options.input.conf_dir));
   DF_ASSIGN_OR_RETURN(std::vector<Vector3> pad_points_m, LoadPadPoints(options.track));
   DF_ASSIGN_OR_RETURN(std::string config_json, FormatRunConfig(options));

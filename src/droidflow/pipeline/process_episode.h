@@ -27,10 +27,12 @@ struct EpisodeContext {
 
 /// Checks the raw root and opens the annotations.
 ///
+/// @param indexes  folder of Annotations::SaveIndexes; empty: the files are read through.
 /// @return kUsage without a root; kNotFound for a missing folder or file; kInvalidData for a
 /// malformed
 ///         annotation file.
-[[nodiscard]] Result<Annotations> OpenInputs(const InputOptions& input);
+[[nodiscard]] Result<Annotations> OpenInputs(const InputOptions& input,
+                                             const std::filesystem::path& indexes = {});
 
 /// Checks the input paths, opens the annotations and reads calibration files and contact points.
 ///
