@@ -2,6 +2,7 @@
 #include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
+#include "droidflow/cli/run_command.h"
 #include "droidflow/cli/run_report.h"
 #include "droidflow/cli/upload_report.h"
 #include "droidflow/core/stop.h"
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -153,41 +155,74 @@ constexpr const char kExitStatus[] =
     "kept), 10 no such input, 11 another process holds the run directory, 130 stopped by a signal "
     "(run again to go on).";
 
-}  // namespace
-
-void AddMetadataCommand(CLI::App& app, int& exit_code) {
-  auto command = std::make_shared<RunCommandLine>();
+CLI::App* DefineMetadata(CLI::App& app, RunCommandLine& command) {
   CLI::App* sub = app.add_subcommand(
       "metadata",
       "Write tracks, poses, intrinsics and quality of many episodes; run again to go on");
-  command->flags.AddPositional(*sub, "limit", "LIMIT");
-  command->flags.AddPositional(*sub, "workers", "WORKERS");
-  AddRunFlags(*sub, *command);
+  command.flags.AddPositional(*sub, "limit", "LIMIT");
+  command.flags.AddPositional(*sub, "workers", "WORKERS");
+  AddRunFlags(*sub, command);
   sub->footer(fmt::format(
       "Example: all episodes with 8 workers\n"
       "  droidflow metadata -1 8 --droid-root /data/droid_raw --annotations /data/annotations \\\n"
       "      --conf-dir /data/zed_conf --out /data/tracks\n{}",
       kExitStatus));
-  sub->callback([command, &exit_code] { exit_code = RunCommand(*command); });
+  return sub;
 }
 
-void AddFullCommand(CLI::App& app, int& exit_code) {
-  auto command = std::make_shared<RunCommandLine>();
-  command->pipeline = Pipeline::kFull;
+CLI::App* DefineFull(CLI::App& app, RunCommandLine& command) {
+  command.pipeline = Pipeline::kFull;
   CLI::App* sub = app.add_subcommand(
       "full", "What metadata writes, and depth of every stereo recording; run again to go on");
-  command->flags.AddPositional(*sub, "limit", "LIMIT");
-  command->flags.AddPositional(*sub, "workers_per_gpu", "WORKERS_PER_GPU");
-  command->flags.AddPositional(*sub, "gpus", "NUM_GPUS");
+  command.flags.AddPositional(*sub, "limit", "LIMIT");
+  command.flags.AddPositional(*sub, "workers_per_gpu", "WORKERS_PER_GPU");
+  command.flags.AddPositional(*sub, "gpus", "NUM_GPUS");
   using Group = OptionInfo::Group;
-  AddRunFlags(*sub, *command);
-  command->flags.AddGroups(*sub, {Group::kDepth, Group::kFull});
+  AddRunFlags(*sub, command);
+  command.flags.AddGroups(*sub, {Group::kDepth, Group::kFull});
   sub->footer(fmt::format(
       "Example: 100 episodes, 6 workers on each of 4 GPUs; without GPUs --workers counts\n"
       "  droidflow full 100 6 4 --droid-root /data/droid_raw --annotations /data/annotations \\\n"
       "      --conf-dir /data/zed_conf --out /data/droid_depth --scratch-dir /local\n{}",
       kExitStatus));
-  sub->callback([command, &exit_code] { exit_code = RunCommand(*command); });
+  return sub;
+}
+
+}  // namespace
+
+void AddMetadataCommand(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<RunCommandLine>();
+  DefineMetadata(app, *command)->callback([command, &exit_code] {
+    exit_code = RunCommand(*command);
+  });
+}
+
+void AddFullCommand(CLI::App& app, int& exit_code) {
+  auto command = std::make_shared<RunCommandLine>();
+  DefineFull(app, *command)->callback([command, &exit_code] { exit_code = RunCommand(*command); });
+}
+
+Result<RunRequest> ParseRunCommand(const std::vector<std::string>& words) {
+  CLI::App app{"", "droidflow"};
+  app.require_subcommand(1);
+  RunCommandLine metadata;
+  RunCommandLine full;
+  DefineMetadata(app, metadata);
+  const CLI::App* const full_command = DefineFull(app, full);
+  try {
+    // CLI11 takes a vector last word first.
+    app.parse(std::vector<std::string>(words.rbegin(), words.rend()));
+  } catch (const CLI::ParseError& error) {
+    return Fail(ErrorKind::kUsage,
+                "behind -- want what 'droidflow metadata' or 'droidflow full' takes: {}",
+                error.what());
+  }
+  const RunCommandLine& given = full_command->parsed() ? full : metadata;
+  DF_ASSIGN_OR_RETURN(MetadataOptions options, given.flags.Resolve());
+  options.pipeline = given.pipeline;
+  return RunRequest{.command = full_command->parsed() ? "full" : "metadata",
+                    .options = std::move(options),
+                    .dry_run = given.dry_run};
 }
 
 }  // namespace droidflow

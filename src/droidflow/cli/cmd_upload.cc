@@ -3,6 +3,7 @@
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/cli/upload_report.h"
+#include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/core/temporary_folder.h"
 #include "droidflow/jobs/progress.h"
@@ -36,6 +37,7 @@ constexpr std::chrono::seconds kLookAgain{5};
 struct UploadCommandLine {
   OptionFlags flags;
   std::string dir = ".";
+  std::string queue_dir;
   bool watch = false;
   bool json = false;
   bool quiet = false;
@@ -107,11 +109,16 @@ struct UploadSource {
   std::optional<fs::path> tree;
 };
 
-Result<UploadSource> FindSource(const fs::path& given) {
+Result<UploadSource> FindSource(const UploadCommandLine& command) {
+  const fs::path given = command.dir;
   const fs::path dir = fs::absolute(given / "").lexically_normal().parent_path();
   std::error_code ignored;
   if (!fs::is_directory(dir, ignored)) {
     return Fail(ErrorKind::kNotFound, "no such folder: {}", dir.string());
+  }
+  if (!command.queue_dir.empty()) {
+    DF_RETURN_IF_ERROR(MakeDirectories(command.queue_dir));
+    return UploadSource{command.queue_dir, dir};
   }
   if (dir.filename() == ".droidflow") return UploadSource{dir, dir.parent_path()};
   if (fs::exists(dir / "upload.sqlite", ignored)) return UploadSource{dir, std::nullopt};
@@ -145,7 +152,7 @@ Result<Pipeline> PipelineOf(const fs::path& queue_dir, const HubOptions& hub) {
 
 /// What an upload would have to do; tried on a copy of the queue.
 Result<UploadTotals> LookWhatToDo(const UploadCommandLine& command, const HubOptions& hub) {
-  DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command.dir));
+  DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command));
   DF_ASSIGN_OR_RETURN(const TemporaryFolder copy, TemporaryFolder::Make());
   for (const char* const name : {"upload.sqlite", "upload.sqlite-wal"}) {
     std::error_code error;
@@ -168,7 +175,7 @@ struct Uploaded {
 };
 
 Result<Uploaded> Upload(const UploadCommandLine& command, const HubOptions& hub) {
-  DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command.dir));
+  DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command));
   DF_RETURN_IF_ERROR(UploaderLock::Acquire(source.queue_dir));
   DF_ASSIGN_OR_RETURN(const Pipeline pipeline, PipelineOf(source.queue_dir, hub));
   const std::vector<std::string> destinations = HubDestinations(hub, pipeline);
@@ -293,6 +300,11 @@ void AddUploadCommand(CLI::App& app, int& exit_code) {
                   "Folder with finished episodes, or the directory of a run that has uploads left")
       ->type_name("");
   command->flags.AddTo(*sub, {OptionInfo::Group::kHub});
+  sub->add_option("--queue-dir",
+                  command->queue_dir,
+                  "Where to keep the queue: on a local disk, where DIR is on a file system that "
+                  "machines share (DIR/.droidflow)")
+      ->type_name("DIR");
   sub->add_flag("--watch", command->watch, "Go on until stopped, and look for new episodes");
   sub->add_flag(
       "--dry-run", command->dry_run, "Say how much there is to upload, and upload nothing");

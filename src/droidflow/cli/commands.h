@@ -26,5 +26,7 @@ void AddDiffCommand(CLI::App& app, int& exit_code);
 void AddStatsCommand(CLI::App& app, int& exit_code);
 void AddDoctorCommand(CLI::App& app, int& exit_code);
 void AddUploadCommand(CLI::App& app, int& exit_code);
+void AddSlurmCommand(CLI::App& app, int& exit_code);
+void AddSlurmJobCommands(CLI::App& slurm, int& exit_code);  ///< what its jobs call
 
 }  // namespace droidflow

@@ -42,7 +42,8 @@ int main(int argc, char** argv) {
       "  droidflow metadata -1 2 --droid-root demo/raw --annotations demo/annotations --out "
       "demo/out\n"
       "Exit status: 0 done, 1 failed, 2 usage, 3 some episodes quarantined, 10 no such input,\n"
-      "11 another process holds the run, 12 no permission to upload, 130 stopped by a signal.");
+      "11 another process holds the run, 12 no permission to upload, 13 Slurm does not answer,\n"
+      "130 stopped by a signal.");
 
   int exit_code = droidflow::kExitDone;
   droidflow::AddMetadataCommand(app, exit_code);
@@ -52,6 +53,7 @@ int main(int argc, char** argv) {
   droidflow::AddDepthEvalCommand(app, exit_code);
   droidflow::AddUploadCommand(app, exit_code);
   droidflow::AddHubCommand(app, exit_code);
+  droidflow::AddSlurmCommand(app, exit_code);
   droidflow::AddEpisodesCommand(app, exit_code);
   droidflow::AddStatusCommand(app, exit_code);
   droidflow::AddVerifyCommand(app, exit_code);

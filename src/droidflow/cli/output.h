@@ -17,6 +17,7 @@ inline constexpr int kExitQuarantined = 3;
 inline constexpr int kExitNoInput = 10;
 inline constexpr int kExitBusy = 11;
 inline constexpr int kExitForbidden = 12;
+inline constexpr int kExitNoSlurm = 13;  ///< it does not answer
 inline constexpr int kExitCancelled = 130;
 
 /// The exit code that an error of this kind ends the program with.
