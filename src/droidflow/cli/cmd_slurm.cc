@@ -534,6 +534,7 @@ void AddSlurmCommand(CLI::App& app, int& exit_code) {
   CLI::App* const slurm =
       app.add_subcommand("slurm", "Run metadata or full on the machines of a Slurm cluster");
   slurm->require_subcommand(1);
+  slurm->footer("'droidflow slurm submit --help' has an example.");
   AddSubmit(*slurm, exit_code);
 
   struct Flags {

@@ -267,13 +267,15 @@ int RunTask(const JobCommandLine& command) {
 std::vector<std::string> UploadWords(const SlurmRun& run,
                                      const MetadataOptions& options,
                                      const fs::path& queue_dir) {
-  return {run.plan().program,
-          "upload",
-          options.out,
-          "--queue-dir",
-          queue_dir.string(),
-          "--config",
-          run.SettingsPath().string()};
+  std::vector<std::string> words = {run.plan().program,
+                                    "upload",
+                                    options.out,
+                                    "--queue-dir",
+                                    queue_dir.string(),
+                                    "--config",
+                                    run.SettingsPath().string()};
+  if (options.pipeline == Pipeline::kMetadata) words.emplace_back("--of-metadata");
+  return words;
 }
 
 /// Runs this program to its end, or until `is_over`: then it is told to stop.

@@ -38,6 +38,7 @@ struct UploadCommandLine {
   OptionFlags flags;
   std::string dir = ".";
   std::string queue_dir;
+  bool of_metadata = false;  ///< episodes have no depth, and are whole without
   bool watch = false;
   bool json = false;
   bool quiet = false;
@@ -138,7 +139,8 @@ Result<UploadTotals> Unfinished(UploadQueue& queue, const std::vector<std::strin
 }
 
 /// A queue that a run without depth has filled goes on as that run did.
-Result<Pipeline> PipelineOf(const fs::path& queue_dir, const HubOptions& hub) {
+Result<Pipeline> PipelineOf(const fs::path& queue_dir, const HubOptions& hub, bool of_metadata) {
+  if (of_metadata) return Pipeline::kMetadata;
   if (HubDestinations(hub, Pipeline::kFull).size() > 1) return Pipeline::kFull;
   std::error_code ignored;
   if (!fs::exists(queue_dir / "upload.sqlite", ignored)) return Pipeline::kFull;
@@ -162,7 +164,7 @@ Result<UploadTotals> LookWhatToDo(const UploadCommandLine& command, const HubOpt
                        fmt::format("cannot copy {}", (source.queue_dir / name).string()));
     }
   }
-  DF_ASSIGN_OR_RETURN(const Pipeline pipeline, PipelineOf(copy.path(), hub));
+  DF_ASSIGN_OR_RETURN(const Pipeline pipeline, PipelineOf(copy.path(), hub, command.of_metadata));
   const std::vector<std::string> destinations = HubDestinations(hub, pipeline);
   DF_ASSIGN_OR_RETURN(UploadQueue queue, UploadQueue::Open(copy.path()));
   if (source.tree) DF_RETURN_IF_ERROR(UploadTree(*source.tree, destinations).EnqueueNew(queue));
@@ -177,7 +179,8 @@ struct Uploaded {
 Result<Uploaded> Upload(const UploadCommandLine& command, const HubOptions& hub) {
   DF_ASSIGN_OR_RETURN(const UploadSource source, FindSource(command));
   DF_RETURN_IF_ERROR(UploaderLock::Acquire(source.queue_dir));
-  DF_ASSIGN_OR_RETURN(const Pipeline pipeline, PipelineOf(source.queue_dir, hub));
+  DF_ASSIGN_OR_RETURN(const Pipeline pipeline,
+                      PipelineOf(source.queue_dir, hub, command.of_metadata));
   const std::vector<std::string> destinations = HubDestinations(hub, pipeline);
   const auto say = [](const std::string& line) { std::cerr << line + "\n"; };
   DF_ASSIGN_OR_RETURN(const std::vector<HubPlace> places, MakeHubPlaces(hub, pipeline, say));
@@ -305,6 +308,7 @@ void AddUploadCommand(CLI::App& app, int& exit_code) {
                   "Where to keep the queue: on a local disk, where DIR is on a file system that "
                   "machines share (DIR/.droidflow)")
       ->type_name("DIR");
+  sub->add_flag("--of-metadata", command->of_metadata)->group("");  // for jobs of Slurm
   sub->add_flag("--watch", command->watch, "Go on until stopped, and look for new episodes");
   sub->add_flag(
       "--dry-run", command->dry_run, "Say how much there is to upload, and upload nothing");

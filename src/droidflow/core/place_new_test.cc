@@ -54,6 +54,16 @@ TEST(PlaceNew, HasOneWinnerOfMany) {
   }
 }
 
+TEST(PlaceNew, KnowsItsOwnWhenAFileServerAnswersTheSecondRequest) {
+  const TemporaryDirectory dir;
+  Put(dir / "ready/file", "1");
+  Put(dir / "out/folder/a", "1");  // "ready/folder" was renamed already
+  fs::create_hard_link(dir / "ready/file", dir / "out/file");
+  EXPECT_EQ(PlaceNew(dir / "ready/file", dir / "out/file"), true);
+  EXPECT_EQ(PlaceNew(dir / "ready/folder", dir / "out/folder"), true);
+  EXPECT_TRUE(fs::is_empty(dir / "ready"));
+}
+
 TEST(PlaceNew, SaysWhenThereIsNothingToPlace) {
   const TemporaryDirectory dir;
   EXPECT_THAT(
