@@ -519,6 +519,6 @@ def test_one_job_uploads(run, wanted, tmp_path, flags):
     wait_for("the uploading", lambda: not run.lab.ask("squeue", "-h").strip())
     uploaded = {k: v for k, v in results(hub).items() if k in wanted}
     assert uploaded == wanted
-    assert results(run.out) == {}
+    assert sorted(results(run.out)) == []
     run.status(code=DONE)
     assert [p for p in run.run_dir.rglob("*.sqlite")] + [p for p in run.out.rglob("*.sqlite")] == []

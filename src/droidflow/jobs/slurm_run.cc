@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <charconv>
 #include <fstream>
 #include <functional>
@@ -26,6 +27,8 @@ using Json = nlohmann::ordered_json;
 constexpr int kFormat = 1;
 /// How long before its time limit a task is told.
 constexpr const char kWarning[] = "--signal=B:TERM@120";
+/// How a done.json ends; its first line ends where the items begin, each on a line of its own.
+constexpr std::string_view kItemsEnd = "\n]}\n";
 constexpr std::int64_t kMsPerHour = 3'600'000;
 
 std::string ShellQuoted(std::string_view text) {
@@ -277,17 +280,23 @@ Result<std::vector<std::string>> SlurmRun::ItemsOf(int shard) const {
 
 Result<std::optional<ShardResult>> SlurmRun::ReadResult(int shard, bool with_items) const {
   const fs::path path = ShardDir(shard) / "done.json";
-  Result<std::string> text = ReadFileText(path);
-  if (!text) {
-    if (text.error().kind == ErrorKind::kNotFound) return std::nullopt;
-    return tl::unexpected(std::move(text).error());
+  std::ifstream file(path, std::ios::binary);
+  if (!file.is_open()) {
+    if (errno == ENOENT || errno == ENOTDIR) return std::nullopt;
+    return FailErrno(errno, fmt::format("cannot open {}", path.string()));
+  }
+  // All but the items, which make nearly all of the file, is in the first line.
+  std::string text;
+  std::getline(file, text, with_items ? '\0' : '\n');
+  if (!with_items) {
+    std::string end(kItemsEnd.size(), ' ');
+    file.seekg(-static_cast<std::streamoff>(end.size()), std::ios::end);
+    file.read(end.data(), static_cast<std::streamsize>(end.size()));
+    if (end != kItemsEnd) return std::nullopt;
+    text += kItemsEnd;
   }
   try {
-    // Items make nearly all of the file.
-    const auto keep = [with_items](int depth, Json::parse_event_t event, Json& value) {
-      return with_items || depth != 1 || event != Json::parse_event_t::key || value != "items";
-    };
-    const Json json = Json::parse(*text, keep);
+    const Json json = Json::parse(text);
     if (json.at("format") != kFormat || json.at("plan") != plan_.hash ||
         json.at("shard") != shard) {
       return std::nullopt;
@@ -297,9 +306,7 @@ Result<std::optional<ShardResult>> SlurmRun::ReadResult(int shard, bool with_ite
     result.counts = {.done = counts.at("done"),
                      .quarantined = counts.at("quarantined"),
                      .skipped = counts.at("skipped")};
-    if (with_items) {
-      for (const Json& item : json.at("items")) result.items.push_back(ItemFrom(item));
-    }
+    for (const Json& item : json.at("items")) result.items.push_back(ItemFrom(item));
     return result;
   } catch (const Json::exception&) {
     return std::nullopt;  // cut off by a file system that lost power: it is done again
@@ -314,11 +321,17 @@ Result<bool> SlurmRun::PublishResult(const ShardResult& result,
   json["counts"] = {{"done", result.counts.done},
                     {"quarantined", result.counts.quarantined},
                     {"skipped", result.counts.skipped}};
-  json["items"] = Json::array();
-  for (const ShardItem& item : result.items) json["items"].push_back(ToJson(item));
+  std::string text = Text(json, -1);
+  text.resize(text.rfind('}'));
+  text += ",\"items\":[";
+  for (std::size_t i = 0; i < result.items.size(); ++i) {
+    const std::string item = Text(ToJson(result.items[i]), -1);
+    text += (i > 0 ? ",\n" : "\n") + item.substr(0, item.size() - 1);
+  }
+  text += kItemsEnd;
   const fs::path ready = own / "done.json";
   const fs::path path = ShardDir(result.shard) / "done.json";
-  DF_RETURN_IF_ERROR(WriteFileAtomically(ready, Text(json, -1)));
+  DF_RETURN_IF_ERROR(WriteFileAtomically(ready, text));
   DF_ASSIGN_OR_RETURN(const bool is_new, PlaceNew(ready, path));
   if (is_new) return true;
   DF_ASSIGN_OR_RETURN(const auto there, ReadResult(result.shard, /*with_items=*/false));
