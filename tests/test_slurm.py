@@ -19,6 +19,7 @@ import time
 
 import pytest
 from conftest import REPOSITORY, Dataset, _unavailable, content, stop_group
+from full_runs import QUICK
 
 DONE, USAGE, TROUBLE, BUSY, NO_SLURM = 0, 2, 3, 11, 13
 EPISODES = 8
@@ -179,14 +180,14 @@ class Run:
             "slurm", verb, "--run-dir", self.run_dir, *flags, code=code, env=self.environment, timeout=PATIENCE, **options
         )
 
-    def submission(self, *flags, each: int = 2, run_flags=()) -> list:
+    def submission(self, *flags, each: int = 2, command: str = "metadata", run_flags=()) -> list:
         return [
             *("--cpus", 1, "--mem", 200, "--episodes-per-task", each, "--scratch-dir", self.scratch, *flags, "--"),
-            *("metadata", -1, *self.data.inputs, "--out", self.out, *run_flags),
+            *(command, -1, *self.data.inputs, "--out", self.out, *run_flags),
         ]
 
-    def submit(self, *flags, each: int = 2, run_flags=(), code: int = DONE):
-        return self("submit", "--json", *self.submission(*flags, each=each, run_flags=run_flags), code=code)
+    def submit(self, *flags, code: int = DONE, **more):
+        return self("submit", "--json", *self.submission(*flags, **more), code=code)
 
     def status(self, code: int | None = None) -> dict:
         return json.loads(self("status", "--json", code=code).stdout)
@@ -310,7 +311,7 @@ def test_run_in_several_arrays_is_that_of_one_machine(run, wanted):
     assert (dry["tasks"], dry["arrays"]) == (EPISODES, 2)
     assert not run.run_dir.exists() and not run.out.exists()
 
-    submitted = json.loads(run.submit(each=1).stdout)
+    submitted = json.loads(run.submit("--gres", "gpu:1", each=1).stdout)
     assert len(submitted["arrays"]) == 2
     assert run.wait()["complete"]
     status = run.status(code=DONE)
@@ -323,8 +324,26 @@ def test_run_in_several_arrays_is_that_of_one_machine(run, wanted):
         (item,) = run.done(shard)["items"]
         assert {f"{item['directory']}/{file['name']}" for file in item["files"]} <= set(wanted)
 
+    # A task that Slurm starts once more has nothing to do.
+    task = ["slurm", "task", "--run-dir", run.run_dir, "--attempt", 1, "--offset", MAX_ARRAY]
+    again = {"SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "0"}
+    assert "it is done already" in run.droidflow(*task, code=DONE, env=again).stderr
+    assert run.done(MAX_ARRAY)["job"] == run.job(MAX_ARRAY)
+
     assert run.submit(each=1, code=BUSY)
     assert json.loads(run("resubmit", "--json").stdout)["tasks"] == 0
+
+
+@needs_slurm
+def test_depth_is_that_of_one_machine(droidflow, lab, synth, tmp_path):
+    data = synth(2, 3, video="stereo")
+    flags = ["--gpus", 0, *QUICK]
+    droidflow("full", -1, *data.inputs, "--out", tmp_path / "alone", "--workers", 1, *flags, code=DONE, timeout=PATIENCE)
+    run = Run(droidflow, lab, data, tmp_path)
+    run.submit(each=1, command="full", run_flags=flags)
+    assert run.wait()["complete"]
+    assert any(name.endswith("depth.mkv") for name in results(run.out))
+    run.check(results(tmp_path / "alone"))
 
 
 @needs_slurm
