@@ -282,6 +282,7 @@ std::vector<std::string> UploadWords(const SlurmRun& run,
 template <typename IsOver>
 Result<int> RunSelf(const std::vector<std::string>& words, IsOver is_over) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   const pid_t child = fork();

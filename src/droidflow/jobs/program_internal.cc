@@ -35,7 +35,7 @@ Result<OutputPipe> MakePipe() {
   setpgid(0, 0);
   sigset_t none;
   sigemptyset(&none);
-  sigprocmask(SIG_SETMASK, &none, nullptr);
+  sigprocmask(SIG_SETMASK, &none, nullptr);  // NOLINT(concurrency-mt-unsafe): one thread
   for (const int number : {SIGINT, SIGTERM, SIGPIPE}) {
     struct sigaction action {};
     action.sa_handler = SIG_DFL;  // NOLINT(cppcoreguidelines-pro-type-union-access)
@@ -61,6 +61,7 @@ Result<ProgramEnd> RunProgram(const std::vector<std::string>& words,
   DF_ASSIGN_OR_RETURN(OutputPipe err, MakePipe());
   DF_ASSIGN_OR_RETURN(OutputPipe failed, MakePipe());
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
   arguments.push_back(nullptr);
   const pid_t child = fork();
