@@ -406,12 +406,10 @@ const std::vector<Option>& Options() {
       FlagRow("backend",
               Row("depth_backend",
                   Group::kDepth,
-                  "BACKEND",
+                  "{auto,reference,cpu,cuda,opencv,zed,external:DIR}",
                   "auto, reference, cpu, cuda, opencv, zed or external:DIR",
-                  "auto, reference, cpu, cuda, opencv, zed (the SDK's depth of SVO files), "
-                  "external:DIR (a "
-                  "folder with a disparity or depth for each frame) (auto: cuda where there is a "
-                  "GPU, else cpu)",
+                  "zed: the SDK's depth of SVO files; external: a folder with a disparity or depth "
+                  "for each frame (auto: cuda where there is a GPU, else cpu)",
                   DF_MEMBER(depth.backend))),
       FlagRow("preset",
               Row("depth_preset",
@@ -531,15 +529,13 @@ const std::vector<Option>& Options() {
                        "true or false",
                        "Median of 3x3 pixels, of what is valid",
                        DF_MEMBER(depth.median))),
-      FlagRow(
-          "zed-depth-mode",
-          Row("zed_depth_mode",
-              Group::kDepth,
-              "MODE",
-              "a depth mode of the ZED SDK",
-              "Of --backend zed: NEURAL, NEURAL_LIGHT, NEURAL_PLUS, ULTRA, QUALITY or PERFORMANCE "
-              "(NEURAL)",
-              DF_MEMBER(depth.zed_depth_mode))),
+      FlagRow("zed-depth-mode",
+              Row("zed_depth_mode",
+                  Group::kDepth,
+                  "{NEURAL,NEURAL_LIGHT,NEURAL_PLUS,ULTRA,QUALITY,PERFORMANCE}",
+                  "a depth mode of the ZED SDK",
+                  "Of --backend zed (NEURAL)",
+                  DF_MEMBER(depth.zed_depth_mode))),
       FlagRow("external-unit",
               Row("external_unit",
                   Group::kDepth,
