@@ -59,8 +59,8 @@ void AddDoctorCommand(CLI::App& app, int& exit_code) {
   auto options = std::make_shared<DoctorOptions>();
   CLI::App* command =
       app.add_subcommand("doctor", "Say what this machine has and what that allows");
-  command->add_option("directories", options->directories, "Folders to check for space")
-      ->capture_default_str();
+  command->add_option("DIR", options->directories, "Folders to check for space (., /tmp, /dev/shm)")
+      ->type_name("");
   command
       ->add_option("--episodes",
                    options->episodes,

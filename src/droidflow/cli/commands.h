@@ -28,5 +28,6 @@ void AddDoctorCommand(CLI::App& app, int& exit_code);
 void AddUploadCommand(CLI::App& app, int& exit_code);
 void AddSlurmCommand(CLI::App& app, int& exit_code);
 void AddSlurmJobCommands(CLI::App& slurm, int& exit_code);  ///< what its jobs call
+void AddCompletionCommands(CLI::App& app);  ///< completion and man, which the help leaves out
 
 }  // namespace droidflow

@@ -1,9 +1,11 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/completion.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/pipeline/doctor.h"
 
 #include <algorithm>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -64,7 +66,13 @@ int main(int argc, char** argv) {
   droidflow::AddStatsCommand(app, exit_code);
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
+  droidflow::AddCompletionCommands(app);
 
+  // What the shells' completion scripts call; the words are not ours to parse.
+  if (argc > 1 && std::string_view(argv[1]) == "complete") {
+    fmt::print("{}", droidflow::CompleteWords(app, {argv + 2, argv + argc}));
+    return droidflow::kExitDone;
+  }
   // CLI11 would only say that a command is required.
   const auto is_asked_for = [&](const CLI::App* command) { return command->get_name() == argv[1]; };
   if (argc > 1 && argv[1][0] != '-' && app.get_subcommands(is_asked_for).empty()) {
