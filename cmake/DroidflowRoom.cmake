@@ -1,4 +1,6 @@
 include(GNUInstallDirs)
+# What is installed is for who develops with the rooms, unless it says that it is of the program.
+set(CMAKE_INSTALL_DEFAULT_COMPONENT_NAME development)
 
 # What every target of the project is compiled with. Numbers that reach a file must not depend on
 # the instruction set: no contraction to FMA, no -march, and Eigen without its vector paths (set on

@@ -10,8 +10,10 @@ SCRIPTS = pathlib.Path(__file__).resolve().parent
 
 
 def droidflow() -> str:
-    built = SCRIPTS.parent / "build/release/bin/droidflow"
-    found = os.environ.get("DROIDFLOW_BIN") or (str(built) if built.exists() else None)
+    """The one named, the one built or installed with these scripts, or that of the PATH."""
+    near = [SCRIPTS / up / "bin/droidflow" for up in ("../build/release", "../../..")]
+    found = os.environ.get("DROIDFLOW_BIN")
+    found = found or next((str(path.resolve()) for path in near if path.exists()), None)
     found = found or shutil.which("droidflow")
     if found is None:
         sys.exit("no droidflow: run make, put it into the PATH or set DROIDFLOW_BIN")

@@ -52,12 +52,18 @@ wants() {
 }
 
 find_droidflow() {
-  local built=$1/../build/release/bin/droidflow
   if [[ -n ${DROIDFLOW_BIN:-} ]]; then
     printf '%s\n' "$DROIDFLOW_BIN"
-  elif [[ -x $built ]]; then
-    printf '%s\n' "$built"
-  elif ! command -v droidflow; then
+    return
+  fi
+  local program
+  for program in "$1"/../build/release/bin/droidflow "$1"/../../../bin/droidflow; do
+    if [[ -x $program ]]; then
+      printf '%s\n' "$program"
+      return
+    fi
+  done
+  if ! command -v droidflow; then
     printf '%s: no droidflow: run make, put it into the PATH or set DROIDFLOW_BIN\n' "$0" >&2
     return 127
   fi

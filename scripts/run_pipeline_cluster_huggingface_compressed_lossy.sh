@@ -24,7 +24,7 @@
 #   BATCH_METADATA_DIR          queue of finished episodes without depth
 #   HF_REPO_ID, HF_METADATA_REPO_ID, HF_TOKEN, SKIP_HF_CHECK, BATCH_UPLOAD_INTERVAL: where, and
 #                               when, to upload to
-#   DROIDFLOW_BIN               the program (build/release/bin/droidflow, or that of the PATH)
+#   DROIDFLOW_BIN               the program (the one built or installed with this script, or that of the PATH)
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=drop_in.sh

@@ -17,7 +17,7 @@
 #   DEFAULT_INNER_FINGER_MESH   finger mesh to take the contact points from
 #   FAST_LOCAL_DIR              fast local disk for unfinished episodes
 #   HF_REPO_ID, HF_TOKEN, SKIP_HF_CHECK, BATCH_UPLOAD_INTERVAL: where, and when, to upload to
-#   DROIDFLOW_BIN               the program (build/release/bin/droidflow, or that of the PATH)
+#   DROIDFLOW_BIN               the program (the one built or installed with this script, or that of the PATH)
 
 set -euo pipefail
 # shellcheck source-path=SCRIPTDIR source=drop_in.sh
