@@ -4,6 +4,8 @@
 #   make demo     builds it and takes six made-up episodes through it, into demo/
 #   make test     builds and runs the tests
 #   make bench    builds and runs the benchmarks
+#   make package  a Debian package for the release that this machine has, in build/package/
+#   make tarball  an archive with all libraries, for machines where you are not root; there too
 #   make lint     format, layers and clang-tidy, without changing a file
 #   make format   clang-format on every source file
 #   make clean    removes build/ and demo/
@@ -17,7 +19,7 @@ BOOTSTRAP ?= scripts/bootstrap
 PYTHON ?= /usr/bin/python3
 BUILD = build/$(PRESET)
 
-.PHONY: build demo test bench lint check-format check-layers tidy format clean
+.PHONY: build demo test bench package tarball lint check-format check-layers tidy format clean
 
 build:
 	@$(BOOTSTRAP) build
@@ -44,6 +46,15 @@ bench: build
 	  printf '\n== %s\n' "$$script"; \
 	  DROIDFLOW_BIN="$(CURDIR)/$(BUILD)/bin/droidflow" $(PYTHON) "$$script" || exit; \
 	done
+
+package tarball: PRESET = package
+package: build
+	@$(BOOTSTRAP) package
+	@cd $(BUILD) && cpack -G DEB
+
+tarball: build
+	@$(BOOTSTRAP) package
+	@scripts/make_tarball $(BUILD)
 
 lint: check-format check-layers tidy
 
