@@ -29,10 +29,9 @@ bool HasWord(std::string_view text, std::string_view word) {
 }
 
 /// Of names such as "{fast,quality,external:DIR}", "file:DIR", "DIR", "FILE|ID,ID" and "SN.conf".
-ValueKind KindOfValue(std::string name) {
+ValueKind KindOfValue(const std::string& name) {
   ValueKind kind;
   if (name.starts_with('{')) {
-    std::ranges::replace(name, '|', ',');
     for (std::string& word : CLI::detail::split(name.substr(1, name.find('}') - 1), ',')) {
       kind.words.push_back(word.substr(0, std::min(word.find(':'), word.size() - 1) + 1));
     }
