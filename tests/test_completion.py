@@ -69,6 +69,7 @@ def test_values_that_help_lists_are_completed(droidflow):
         ("depth-eval a ", [":files\t"]),
         ("doctor ", [":folders\t"]),
         ("metadata --droid-root ", [":folders\t"]),
+        ("slurm submit --run-dir r -- metadata --droid-root ", [":folders\t"]),
         ("metadata --config ", [":files\t"]),
         ("metadata --config=c", [":files\t--config="]),
         ("depth --conf ", [":files\t"]),

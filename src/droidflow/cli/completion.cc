@@ -68,7 +68,9 @@ class Completion {
   /// Of a value that begins after the first `skipped` letters of the word.
   void AddValues(const CLI::Option& option, std::size_t skipped = 0) {
     const std::string type = option.get_type_name();
-    const ValueKind kind = KindOfValue(type.empty() ? option.get_name(true) : type);
+    ValueKind kind = KindOfValue(type.empty() ? option.get_name(true) : type);
+    // A positional that says no more than its name is a path.
+    if (type.empty() && kind.words.empty() && !kind.folders) kind.files = true;
     const std::string prefix = word_.substr(0, skipped);
     for (const std::string& value : kind.words) {
       const std::string word = prefix + value;
@@ -118,6 +120,10 @@ std::string CompleteWords(const CLI::App& app, const std::vector<std::string>& w
     }
     left = 0;
     if (is_flag && *word == "--") {
+      // Behind it some commands take another command with its options.
+      if (command->get_option_no_throw("COMMAND") != nullptr) {
+        return CompleteWords(app, {word + 1, words.end()});
+      }
       flags_end = true;
     } else if (is_flag) {
       const std::size_t equals = word->find('=');
