@@ -86,10 +86,10 @@ void AddDiffCommand(CLI::App& app, int& exit_code) {
   auto command = std::make_shared<DiffCommand>();
   CLI::App* sub = app.add_subcommand(
       "diff", "Compare two folders of results, value by value and pixel by pixel");
-  sub->add_option("A", command->a, "Folder with finished episodes, or an episode")
+  sub->add_option("DIR_A", command->a, "Folder with finished episodes, or an episode")
       ->required()
       ->type_name("");
-  sub->add_option("B", command->b, "Another")->required()->type_name("");
+  sub->add_option("DIR_B", command->b, "Another")->required()->type_name("");
   sub->add_flag("--all",
                 command->all,
                 "Also timings_ms and provenance of quality.json, which differ from run to run, and "
