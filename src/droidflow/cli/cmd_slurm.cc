@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <numeric>
 #include <optional>
 #include <span>
 #include <string>
@@ -190,8 +191,8 @@ void PrintDryRun(const Submission& submission, const SlurmRun& run, int max_arra
 Result<int> FirstAttempt(const SlurmRun& run) {
   DF_ASSIGN_OR_RETURN(const int attempts, run.CountAttempts());
   if (attempts > 0) return attempts;
-  std::vector<int> shards;
-  for (int shard = 0; shard < run.plan().Shards(); ++shard) shards.push_back(shard);
+  std::vector<int> shards(static_cast<std::size_t>(run.plan().Shards()));
+  std::iota(shards.begin(), shards.end(), 0);
   return run.AddAttempt(shards, std::vector<bool>(shards.size(), false));
 }
 
