@@ -82,7 +82,9 @@ for _ in range(4 * RUNS):
     (item,) = json.loads((one / "shards/00000/done.json").read_text())["items"]
     cost.append(wall - sum(item["stages_ms"].values()) / 1000)
     idle.append(timed(*task, **job)[0])
+start = [common.seconds([common.BINARY, "--version"]) for _ in range(4 * RUNS)]
 print(f"a task beside its episode: {common.spread(cost)}; wanted: at most 50 ms")
+print(f"of that any start of the program: {common.spread(start)}")
 print(f"a task that is done already: {common.spread(idle)}")
 
 # Shards that are done, all but the last hundred: the real one's, with 32 episodes.
