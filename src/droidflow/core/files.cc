@@ -268,13 +268,18 @@ Status AtomicFile::Write(std::span<const std::byte> bytes) {
 
 Status AtomicFile::Commit() {
   DF_CHECK(!temporary_.empty(), "{} is in its place", path_.string());
-  if (fsync(fd_.get()) != 0) {
-    return FailErrno(errno, fmt::format("cannot sync {}", path_.string()));
-  }
-  DF_RETURN_IF_ERROR(Rename(temporary_, path_));
+  DF_RETURN_IF_ERROR(PlaceFile(fd_.get(), temporary_, path_));
   temporary_.clear();
   fd_.Close();
-  return SyncDirectory(ParentOf(path_));
+  return {};
+}
+
+Status PlaceFile(int fd, const fs::path& ready, const fs::path& final_path) {
+  if (fsync(fd) != 0) {
+    return FailErrno(errno, fmt::format("cannot sync {}", final_path.string()));
+  }
+  DF_RETURN_IF_ERROR(Rename(ready, final_path));
+  return SyncDirectory(ParentOf(final_path));
 }
 
 void RemoveAbandoned(const fs::path& path) {

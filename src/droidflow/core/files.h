@@ -78,6 +78,11 @@ class AtomicFile {
   UniqueFd fd_;
 };
 
+/// Flushes a finished file to the disk and gives it its name, in the same file system, for good.
+[[nodiscard]] Status PlaceFile(int fd,
+                               const std::filesystem::path& ready,
+                               const std::filesystem::path& final_path);
+
 /// Removes what processes of this machine that have died left of an AtomicFile at `path`; what
 /// cannot be removed stays.
 void RemoveAbandoned(const std::filesystem::path& path);

@@ -79,6 +79,19 @@ void Sha256::Add(std::span<const std::byte> bytes) { context_->digest.Add(bytes)
 
 std::string Sha256::Finish() { return context_->digest.Finish(); }
 
+struct Md5::Context {
+  Digest digest{EVP_md5()};
+};
+
+Md5::Md5() : context_(std::make_unique<Context>()) {}
+Md5::Md5(Md5&&) noexcept = default;
+Md5& Md5::operator=(Md5&&) noexcept = default;
+Md5::~Md5() = default;
+
+void Md5::Add(std::span<const std::byte> bytes) { context_->digest.Add(bytes); }
+
+std::string Md5::Finish() { return context_->digest.Finish(); }
+
 Result<std::string> Sha256OfFile(const std::filesystem::path& path) {
   DF_ASSIGN_OR_RETURN(const UniqueFd fd, OpenFile(path));
   Sha256 hash;

@@ -29,6 +29,25 @@ class Sha256 {
   std::unique_ptr<Context> context_;
 };
 
+/// MD5 of bytes that come piece by piece, against accidents only: buckets list nothing better.
+///
+/// Source   RFC 1321.
+class Md5 {
+ public:
+  Md5();
+  Md5(Md5&&) noexcept;
+  Md5& operator=(Md5&&) noexcept;
+  ~Md5();
+
+  void Add(std::span<const std::byte> bytes);
+  /// 32 lower-case hexadecimal digits. Nothing may follow.
+  [[nodiscard]] std::string Finish();
+
+ private:
+  struct Context;
+  std::unique_ptr<Context> context_;
+};
+
 /// Reads a file through. @return kNotFound when there is none.
 [[nodiscard]] Result<std::string> Sha256OfFile(const std::filesystem::path& path);
 

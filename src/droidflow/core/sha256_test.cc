@@ -40,6 +40,13 @@ TEST(Sha256, DoesNotDependOnThePieces) {
   EXPECT_EQ(hash.Finish(), kMillion);
 }
 
+TEST(Md5, GivesTheStandardsExamples) {  // RFC 1321, A.5
+  EXPECT_EQ(Md5().Finish(), "d41d8cd98f00b204e9800998ecf8427e");
+  Md5 pieces;
+  for (const char* const piece : {"message", "", " ", "digest"}) pieces.Add(Bytes(piece));
+  EXPECT_EQ(pieces.Finish(), "f96b697d7cb7938d525a2f31aaf161d0");
+}
+
 TEST(Sha256OfFile, ReadsTheFileThrough) {
   const TemporaryDirectory directory;
   ASSERT_THAT(WriteFile(directory / "a", std::string(1'000'000, 'a')), IsOk());

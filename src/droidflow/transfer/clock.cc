@@ -1,5 +1,9 @@
 #include "droidflow/transfer/clock.h"
 
+#include "droidflow/core/stop.h"
+
+#include <algorithm>
+#include <random>
 #include <thread>
 
 namespace droidflow {
@@ -7,6 +11,8 @@ namespace {
 
 using std::chrono::duration_cast;
 using std::chrono::milliseconds;
+
+constexpr milliseconds kNap{200};  ///< how late a stop signal is noticed
 
 class MachineClock : public Clock {
  public:
@@ -24,6 +30,21 @@ class MachineClock : public Clock {
 Clock& SystemClock() {
   static MachineClock clock;
   return clock;
+}
+
+Status WaitFor(Clock& clock, milliseconds duration) {
+  const milliseconds end = clock.Steady() + duration;
+  for (milliseconds left = duration; left > milliseconds(0); left = end - clock.Steady()) {
+    if (StopSignal() != 0) return Fail(ErrorKind::kCancelled, "a stop was asked for");
+    clock.Sleep(std::min(left, kNap));
+  }
+  return {};
+}
+
+milliseconds BackoffBefore(int retry, milliseconds unit) {
+  thread_local std::minstd_rand random{std::random_device()()};
+  const double jitter = std::uniform_real_distribution<>(1.0, 1.25)(random);
+  return duration_cast<milliseconds>(unit * (1 << std::min(retry, 3)) * jitter);
 }
 
 }  // namespace droidflow

@@ -2,6 +2,8 @@
 
 /// Time, as far as waiting goes, so that tests need not wait.
 
+#include "droidflow/core/result.h"
+
 #include <chrono>
 #include <cstdint>
 
@@ -24,5 +26,12 @@ class Clock {
 
 /// The machine's.
 [[nodiscard]] Clock& SystemClock();
+
+/// Lets time pass. @return kCancelled as soon as a stop was asked for.
+[[nodiscard]] Status WaitFor(Clock& clock, std::chrono::milliseconds duration);
+
+/// How long to wait before a retry, 0 being the first: `unit` times 1, 2, 4, 8 and 8, and up to a
+/// quarter more.
+[[nodiscard]] std::chrono::milliseconds BackoffBefore(int retry, std::chrono::milliseconds unit);
 
 }  // namespace droidflow

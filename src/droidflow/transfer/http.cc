@@ -14,20 +14,17 @@
 #include <ctime>
 #include <curl/curl.h>
 #include <mutex>
-#include <random>
 #include <utility>
 
 namespace droidflow {
 namespace {
 
-using std::chrono::duration_cast;
 using std::chrono::milliseconds;
 using std::chrono::seconds;
 
 constexpr std::size_t kBuffer_bytes = std::size_t{1} << 18;
 constexpr std::size_t kMaxBody_bytes = std::size_t{32} << 20;
 constexpr int kMaxRedirects = 5;
-constexpr milliseconds kNap{200};  ///< how late a stop signal is noticed
 constexpr seconds kHourlyLimit{600};
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
@@ -202,7 +199,7 @@ class HttpClient::Impl {
       Try tried = TryOnce(request);
       const int status = tried.response ? tried.response->status : 0;
       if (status == 429) {
-        const milliseconds wait = WaitFor(request, *tried.response, attempt);
+        const milliseconds wait = AskedToWait(request, *tried.response, attempt);
         if (attempt < options_.retries && wait <= options_.max_wait) continue;
         return RateLimited(request, wait);
       }
@@ -255,18 +252,10 @@ class HttpClient::Impl {
     return failure;
   }
 
-  Status Wait(milliseconds duration) {
-    const milliseconds end = options_.clock->Steady() + duration;
-    for (milliseconds left = duration; left > milliseconds(0);
-         left = end - options_.clock->Steady()) {
-      if (StopSignal() != 0) return Cancelled();
-      options_.clock->Sleep(std::min(left, kNap));
-    }
-    return {};
-  }
+  Status Wait(milliseconds duration) { return WaitFor(*options_.clock, duration); }
 
   /// How long a 429 asks to wait; closes the gate for all who would meet it too.
-  milliseconds WaitFor(const HttpRequest& request, const HttpResponse& response, int attempt) {
+  milliseconds AskedToWait(const HttpRequest& request, const HttpResponse& response, int attempt) {
     std::string gate = request.action.empty() ? BucketOf(request) : request.action;
     milliseconds wait{0};
     const std::string rate = response.Header("ratelimit");
@@ -305,11 +294,7 @@ class HttpClient::Impl {
     return std::clamp<milliseconds>(seconds(then - now + 1), seconds(0), std::chrono::hours(24));
   }
 
-  milliseconds Backoff(int attempt) {
-    const std::scoped_lock lock(mutex_);
-    const double jitter = std::uniform_real_distribution<>(1.0, 1.25)(random_);
-    return duration_cast<milliseconds>(options_.backoff * (1 << std::min(attempt, 3)) * jitter);
-  }
+  milliseconds Backoff(int attempt) const { return BackoffBefore(attempt, options_.backoff); }
 
   Try TryOnce(const HttpRequest& request) {
     std::string url = request.url;
@@ -453,7 +438,6 @@ class HttpClient::Impl {
   std::mutex mutex_;  ///< guards what follows
   std::vector<Easy> idle_;
   std::map<std::string, milliseconds> gates_;  ///< until when, on the steady clock
-  std::minstd_rand random_{static_cast<unsigned>(options_.clock->UnixMs())};
 };
 
 HttpClient::HttpClient(HttpOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}

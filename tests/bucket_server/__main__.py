@@ -1,0 +1,172 @@
+"""A stand-in of Google Cloud Storage: lists and serves the files of a folder as the objects of any
+bucket, and does wrong what it is told to.
+
+    python3 tests/bucket_server FOLDER      prints its URL and runs until it is told to end
+
+POST /__control__/faults takes a rule, DELETE removes all, GET /__control__/requests tells what was
+asked for. A rule applies to requests whose decoded path and query have the regular expression
+"about", after the first "after" of them (0), "count" times (1; null: for ever). It does one of
+    status        this answer, with "headers"
+    cut           hang up after so many bytes of the body
+    short         so many bytes of the body, and an answer that says that they are all
+    flip          the right length, and one byte wrong
+    drip          bytes per second of the body
+    whole         everything, whatever range was asked for
+    moved         a redirect to the same object
+    add, remove   a file of the folder, before the answer
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import pathlib
+import re
+import signal
+import sys
+import threading
+import urllib.parse
+
+sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+from hub_server.wire import Dropped, Request, Response, Server  # noqa: E402
+
+
+def crc32c(data: bytes) -> int:
+    """Bit by bit, as the polynomial says."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc ^ 0xFFFFFFFF
+
+
+class Bucket:
+    def __init__(self, folder: pathlib.Path):
+        self.folder = folder
+        self.rules: list[dict] = []
+        self.requests: list[dict] = []
+        self.lock = threading.Lock()
+        self.sums: dict[tuple, tuple] = {}
+
+    def handle(self, request: Request) -> Response:
+        parts = request.segments()
+        if parts[0] == "__control__":
+            return self.control(parts[1], request)
+        with self.lock:
+            self.requests.append(
+                {"target": request.target, "range": request.headers.get("range", "")}
+            )
+            rule = self.rule(urllib.parse.unquote(request.target))
+        if "add" in rule:
+            path = self.folder / rule["add"]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(b"added")
+        if "remove" in rule:
+            (self.folder / rule["remove"]).unlink()
+        if "status" in rule:
+            return Response(rule["status"], rule.get("headers"), "told to")
+        if "moved" in rule:
+            return Response(302, {"Location": request.target + "&again=1"})
+        if parts[:3] != ["storage", "v1", "b"] or parts[3] == "none" or parts[4] != "o":
+            return Response(404, {}, '{"error": {"code": 404}}')
+        if len(parts) == 5:
+            return self.page(request.query)
+        return self.media(parts[5], request, rule)
+
+    def control(self, verb: str, request: Request) -> Response:
+        with self.lock:
+            if verb == "requests":
+                return Response(200, {}, json.dumps(self.requests))
+            if request.method == "DELETE":
+                self.rules.clear()
+            else:
+                self.rules.append({"seen": 0, "after": 0, "count": 1} | request.json())
+        return Response(200)
+
+    def rule(self, target: str) -> dict:
+        for rule in self.rules:
+            if not re.search(rule["about"], target):
+                continue
+            rule["seen"] += 1
+            hits = rule["seen"] - rule["after"]
+            if hits > 0 and (rule["count"] is None or hits <= rule["count"]):
+                return rule
+        return {}
+
+    def page(self, query: dict) -> Response:
+        """As Cloud Storage does: a page goes on behind the last name of the page before."""
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter")
+        after = base64.b64decode(query.get("pageToken", "")).decode()
+        left = int(query.get("maxResults", 1000))
+        items, prefixes, last, token = [], [], after, {}
+        names = (p for p in self.folder.rglob("*") if p.is_file())
+        for name in sorted(str(p.relative_to(self.folder)) for p in names):
+            if not name.startswith(prefix) or name <= after:
+                continue
+            end = name.find(delimiter, len(prefix)) if delimiter else -1
+            folder = name[: end + 1] if end >= 0 else None
+            if folder and (folder in prefixes or after.startswith(folder)):
+                last = name
+                continue
+            if len(items) + len(prefixes) == left:
+                token = {"nextPageToken": base64.b64encode(last.encode()).decode()}
+                break
+            last = name
+            if folder:
+                prefixes.append(folder)
+            else:
+                items.append(self.item(name))
+        page = token | ({"items": items} if items else {})
+        return Response(200, {}, json.dumps(page | ({"prefixes": prefixes} if prefixes else {})))
+
+    def item(self, name: str) -> dict:
+        path = self.folder / name
+        stamp = (name, path.stat().st_mtime_ns)
+        if stamp not in self.sums:
+            data = path.read_bytes()
+            sums = hashlib.md5(data).digest(), crc32c(data).to_bytes(4, "big")
+            self.sums[stamp] = tuple(base64.b64encode(value).decode() for value in sums)
+        md5, crc = self.sums[stamp]
+        item = {"name": name, "size": str(path.stat().st_size), "crc32c": crc}
+        return item if name.endswith(".composite") else item | {"md5Hash": md5}
+
+    def media(self, name: str, request: Request, rule: dict) -> Response:
+        path = self.folder / name
+        if not path.is_file():
+            return Response(404, {}, "No such object")
+        data, headers, status = path.read_bytes(), {}, 200
+        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
+        if asked and "whole" not in rule:
+            first, last = int(asked[1]), int(asked[2] or len(data) - 1)
+            if first >= len(data):
+                return Response(416)
+            headers["Content-Range"] = f"bytes {first}-{min(last, len(data) - 1)}/{len(data)}"
+            data, status = data[first : last + 1], 206
+        if "cut" in rule:
+            head = f"HTTP/1.1 {status} Cut\r\nContent-Length: {len(data)}\r\n"
+            head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
+            request.connection.socket.sendall(head.encode() + data[: rule["cut"]])
+            raise Dropped("told to")
+        if "short" in rule:
+            data = data[: rule["short"]]
+        if "flip" in rule:
+            data = data[:-1] + bytes([data[-1] ^ 1])
+        response = Response(status, headers, data)
+        response.bytes_per_s = rule.get("drip")
+        return response
+
+
+def main() -> None:
+    bucket = Bucket(pathlib.Path(sys.argv[1]))
+    stops = {signal.SIGINT, signal.SIGTERM}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stops)
+    server = Server("127.0.0.1", 0, bucket.handle)
+    print(f"http://127.0.0.1:{server.port}", flush=True)
+    signal.sigwait(stops)
+    server.stop()
+
+
+main()
