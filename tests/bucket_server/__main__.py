@@ -5,7 +5,8 @@ bucket, and does wrong what it is told to.
 
 POST /__control__/faults takes a rule, DELETE removes all, GET /__control__/requests tells what was
 asked for. A rule applies to requests whose decoded path and query have the regular expression
-"about", after the first "after" of them (0), "count" times (1; null: for ever). It does one of
+"about", after the first "after" of them (0), "count" times (1; null: for ever); of several rules the
+first applies. It does one of
     status        this answer, with "headers"
     cut           hang up after so many bytes of the body
     short         so many bytes of the body, and an answer that says that they are all
@@ -83,18 +84,20 @@ class Bucket:
             if request.method == "DELETE":
                 self.rules.clear()
             else:
-                self.rules.append({"seen": 0, "after": 0, "count": 1} | request.json())
+                self.rules.append({"seen": 0, "hits": 0, "after": 0, "count": 1} | request.json())
         return Response(200)
 
     def rule(self, target: str) -> dict:
+        taken = None
         for rule in self.rules:
             if not re.search(rule["about"], target):
                 continue
             rule["seen"] += 1
-            hits = rule["seen"] - rule["after"]
-            if hits > 0 and (rule["count"] is None or hits <= rule["count"]):
-                return rule
-        return {}
+            left = rule["count"] is None or rule["hits"] < rule["count"]
+            if taken is None and rule["seen"] > rule["after"] and left:
+                rule["hits"] += 1
+                taken = rule
+        return taken or {}
 
     def page(self, query: dict) -> Response:
         """As Cloud Storage does: a page goes on behind the last name of the page before."""

@@ -28,7 +28,7 @@ inline constexpr const char kBadDownload[] = "bad_download";
 
 /// A file or folder as a source lists it.
 struct SourceEntry {
-  std::string name;  ///< below the folder that was listed, '/' between parts
+  std::string name = {};  ///< below the folder that was listed, '/' between parts
   bool is_folder = false;
   std::uint64_t size_bytes = 0;
   std::string md5 = {};                      ///< 32 hexadecimal digits; empty: not known

@@ -97,26 +97,6 @@ std::optional<std::chrono::year_month_day> DateOf(const EpisodeId& id) {
   return date;
 }
 
-// "{lab}/{outcome}/{date}" for the id's date and the days beside it: a recording may have been
-// filed after midnight, or in another time zone.
-std::vector<std::string> LikelyDateFolders(const EpisodeId& id) {
-  std::vector<std::string> folders;
-  const auto date = DateOf(id);
-  if (!date) return folders;
-  for (const int offset : {0, 1, -1}) {
-    const std::chrono::year_month_day day{std::chrono::sys_days(*date) + std::chrono::days(offset)};
-    for (const Outcome outcome : {Outcome::kSuccess, Outcome::kFailure}) {
-      folders.push_back(fmt::format("{}/{}/{:04}-{:02}-{:02}",
-                                    id.lab,
-                                    ToString(outcome),
-                                    static_cast<int>(day.year()),
-                                    static_cast<unsigned>(day.month()),
-                                    static_cast<unsigned>(day.day())));
-    }
-  }
-  return folders;
-}
-
 // A folder that may be the episode's: it has the uuid, or no metadata that says otherwise.
 Result<std::optional<EpisodeRef>> Candidate(const fs::path& root,
                                             const std::string& relative_path,
@@ -197,6 +177,24 @@ std::vector<std::string> EpisodeFolderVariants(const EpisodeId& id) {
     }
   }
   return variants;
+}
+
+std::vector<std::string> LikelyDateFolders(const EpisodeId& id) {
+  std::vector<std::string> folders;
+  const auto date = DateOf(id);
+  if (!date) return folders;
+  for (const int offset : {0, 1, -1}) {
+    const std::chrono::year_month_day day{std::chrono::sys_days(*date) + std::chrono::days(offset)};
+    for (const Outcome outcome : {Outcome::kSuccess, Outcome::kFailure}) {
+      folders.push_back(fmt::format("{}/{}/{:04}-{:02}-{:02}",
+                                    id.lab,
+                                    ToString(outcome),
+                                    static_cast<int>(day.year()),
+                                    static_cast<unsigned>(day.month()),
+                                    static_cast<unsigned>(day.day())));
+    }
+  }
+  return folders;
 }
 
 Result<EpisodeRef> FindEpisode(const fs::path& root,

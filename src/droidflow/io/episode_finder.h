@@ -25,6 +25,11 @@ class Annotations;
 /// underscores or one. Empty for a date that no calendar has.
 [[nodiscard]] std::vector<std::string> EpisodeFolderVariants(const EpisodeId& id);
 
+/// The folders "{lab}/{outcome}/{date}" in which an episode of this id may lie, the most usual
+/// first: of its date and the days beside it, as a recording may have been filed after midnight or
+/// in another time zone. Empty for a date that no calendar has.
+[[nodiscard]] std::vector<std::string> LikelyDateFolders(const EpisodeId& id);
+
 /// Finds an episode by its uuid: where the annotations' map says, else by a metadata file of that
 /// name in the folders of its date and of the days beside it, else by a folder of a name that fits
 /// and that no other episode's metadata claims.

@@ -14,6 +14,7 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kTimestampsSuffix = "_timestamps.json";
+constexpr std::string_view kFolders[] = {"MP4", "SVO", ""};
 
 struct NameRule {
   const char* folder;
@@ -36,6 +37,25 @@ std::optional<std::string> StemOf(std::string_view name, std::string_view suffix
   return std::string(name);
 }
 
+// Takes up a file of "recordings/{folder}", if it is one of a camera's.
+void AddFile(std::string_view folder,
+             const std::string& name,
+             const fs::path& path,
+             std::uint64_t size_bytes,
+             std::map<std::string, CameraRecordings>& cameras) {
+  if (const auto serial = StemOf(name, kTimestampsSuffix)) cameras[*serial].timestamps_json = path;
+  const auto* rule = std::find_if(kRules.begin(), kRules.end(), [&](const NameRule& candidate) {
+    return candidate.folder == folder && StemOf(name, candidate.suffix);
+  });
+  if (rule == kRules.end()) return;
+  CameraRecordings& camera = cameras[*StemOf(name, rule->suffix)];
+  if (camera.Find(rule->kind) != nullptr) return;
+  camera.files.push_back({.kind = rule->kind,
+                          .path = path,
+                          .name = (fs::path("recordings") / folder / name).generic_string(),
+                          .size_bytes = size_bytes});
+}
+
 Status ListFolder(const fs::path& recordings_dir,
                   std::string_view folder,
                   std::map<std::string, CameraRecordings>& cameras) {
@@ -46,26 +66,23 @@ Status ListFolder(const fs::path& recordings_dir,
     std::error_code not_a_file;
     const std::uint64_t size_bytes = entry->file_size(not_a_file);
     if (not_a_file) continue;
-    const std::string name = entry->path().filename().native();
-    if (const auto serial = StemOf(name, kTimestampsSuffix)) {
-      cameras[*serial].timestamps_json = entry->path();
-    }
-    const auto* rule = std::find_if(kRules.begin(), kRules.end(), [&](const NameRule& candidate) {
-      return candidate.folder == folder && StemOf(name, candidate.suffix);
-    });
-    if (rule == kRules.end()) continue;
-    CameraRecordings& camera = cameras[*StemOf(name, rule->suffix)];
-    if (camera.Find(rule->kind) != nullptr) continue;
-    camera.files.push_back({.kind = rule->kind,
-                            .path = entry->path(),
-                            .name = (fs::path("recordings") / folder / name).generic_string(),
-                            .size_bytes = size_bytes});
+    AddFile(folder, entry->path().filename().native(), entry->path(), size_bytes, cameras);
   }
   if (error && error != std::errc::no_such_file_or_directory &&
       error != std::errc::not_a_directory) {
     return FailErrno(error.value(), "cannot list " + directory.string());
   }
   return {};
+}
+
+void SortFiles(std::map<std::string, CameraRecordings>& cameras) {
+  // Times without pictures are no recording.
+  std::erase_if(cameras, [](const auto& camera) { return camera.second.files.empty(); });
+  for (auto& [serial, camera] : cameras) {
+    std::sort(camera.files.begin(), camera.files.end(), [](const auto& a, const auto& b) {
+      return a.kind < b.kind;
+    });
+  }
 }
 
 }  // namespace
@@ -92,16 +109,24 @@ const RecordingFile* CameraRecordings::Find(RecordingKind kind) const {
 
 Result<std::map<std::string, CameraRecordings>> FindRecordings(const fs::path& episode_dir) {
   std::map<std::string, CameraRecordings> cameras;
-  for (const std::string_view folder : {"MP4", "SVO", ""}) {
+  for (const std::string_view folder : kFolders) {
     DF_RETURN_IF_ERROR(ListFolder(episode_dir / "recordings", folder, cameras));
   }
-  // Times without pictures are no recording.
-  std::erase_if(cameras, [](const auto& camera) { return camera.second.files.empty(); });
-  for (auto& [serial, camera] : cameras) {
-    std::sort(camera.files.begin(), camera.files.end(), [](const auto& a, const auto& b) {
-      return a.kind < b.kind;
-    });
+  SortFiles(cameras);
+  return cameras;
+}
+
+std::map<std::string, CameraRecordings> RecordingsAmong(std::span<const SourceEntry> files) {
+  std::map<std::string, CameraRecordings> cameras;
+  for (const std::string_view folder : kFolders) {
+    const fs::path parent = fs::path("recordings") / folder;
+    for (const SourceEntry& file : files) {
+      const fs::path path = file.name;
+      if (path.parent_path() != (folder.empty() ? parent.parent_path() : parent)) continue;
+      AddFile(folder, path.filename().native(), path, file.size_bytes, cameras);
+    }
   }
+  SortFiles(cameras);
   return cameras;
 }
 

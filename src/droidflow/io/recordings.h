@@ -1,11 +1,13 @@
 #pragma once
 
 #include "droidflow/core/result.h"
+#include "droidflow/core/source.h"
 
 #include <cstdint>
 #include <filesystem>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -45,6 +47,10 @@ struct CameraRecordings {
 ///         is not in the map. An error only where the file system fails.
 [[nodiscard]] Result<std::map<std::string, CameraRecordings>> FindRecordings(
     const std::filesystem::path& episode_dir);
+
+/// The same of an episode's files in a source, by their names in its folder; `path` is the name.
+[[nodiscard]] std::map<std::string, CameraRecordings> RecordingsAmong(
+    std::span<const SourceEntry> files);
 
 /// Reads {serial}_timestamps.json: when each frame of an MP4 file was received.
 ///

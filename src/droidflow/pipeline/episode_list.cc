@@ -23,54 +23,6 @@ namespace fs = std::filesystem;
 
 using SummariesByUuid = std::unordered_map<std::string_view, const CalibrationSummary*>;
 
-/// A folder of an episode is named by its path, a uuid has no '/'.
-bool IsFolderName(std::string_view entry) { return entry.find('/') != std::string_view::npos; }
-
-/// The entries of --episodes: lines of a file, or a list with commas; uuids, or folders below the
-/// root.
-/// '#' starts a comment in a file.
-Result<std::vector<std::string>> ReadEntries(const std::string& episodes, const fs::path& root) {
-  std::string text = episodes;
-  std::error_code ignored;
-  const bool is_file = fs::is_regular_file(episodes, ignored);
-  // Text without the '+' of a uuid was meant as a file, or as a folder.
-  if (!is_file && episodes.find('+') == std::string::npos &&
-      !fs::is_directory(root / episodes.substr(0, episodes.find(',')), ignored)) {
-    return Fail(ErrorKind::kNotFound,
-                "--episodes: no such file, no folder in {}, and no uuid: {}",
-                root.string(),
-                episodes);
-  }
-  if (is_file) {
-    DF_ASSIGN_OR_RETURN(text, ReadFileText(episodes));
-  }
-  std::vector<std::string> entries;
-  std::unordered_set<std::string> seen;
-  std::size_t line = 1;
-  for (std::size_t begin = 0; begin <= text.size(); ++line) {
-    const std::size_t end = std::min(text.find_first_of(is_file ? "\n" : ",", begin), text.size());
-    const std::string entry(StripBlanks(std::string_view(text).substr(begin, end - begin)));
-    begin = end + 1;
-    if (entry.empty() || entry[0] == '#') continue;
-    if (const auto id = ParseEpisodeId(entry); !id && !IsFolderName(entry)) {
-      return Fail(ErrorKind::kUsage,
-                  "--episodes: {}, {} {}{}",
-                  id.error().message,
-                  is_file ? "line" : "entry",
-                  line,
-                  is_file ? fmt::format(": {}", episodes) : "");
-    }
-    if (seen.insert(entry).second) entries.push_back(entry);
-  }
-  return entries;
-}
-
-bool IsWanted(const EpisodeRef& ref, const SelectionOptions& selection) {
-  if (selection.outcome && ref.outcome != *selection.outcome) return false;
-  return selection.labs.empty() ||
-         std::ranges::find(selection.labs, ref.lab) != selection.labs.end();
-}
-
 /// False for an episode that has a metric of a type with a limit and does not keep it.
 bool KeepsLimits(const CalibrationSummary* summary, const SelectionOptions& selection) {
   if (summary == nullptr) return true;
@@ -126,7 +78,7 @@ Status FindAskedFor(const MetadataOptions& options,
                     EpisodeList& list) {
   const fs::path root = options.input.droid_root;
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
-                      ReadEntries(options.selection.episodes, root));
+                      ReadEntries(options.selection.episodes, options.input.droid_root));
   for (const std::string& entry : entries) {
     Result<EpisodeRef> ref = IsFolderName(entry) ? FindEpisodeByPath(root, entry)
                                                  : FindEpisode(root, entry, &annotations);
@@ -172,6 +124,49 @@ Status NameFolders(const Annotations& annotations, std::vector<EpisodeRef>& foun
 }
 
 }  // namespace
+
+Result<std::vector<std::string>> ReadEntries(const std::string& episodes, const std::string& root) {
+  std::string text = episodes;
+  std::error_code ignored;
+  const bool is_file = fs::is_regular_file(episodes, ignored);
+  // Text without the '+' of a uuid was meant as a file, or as a folder.
+  const std::string first = episodes.substr(0, episodes.find(','));
+  if (!is_file && episodes.find('+') == std::string::npos && !EpisodeRefFromPath(first) &&
+      !fs::is_directory(fs::path(root) / first, ignored)) {
+    return Fail(ErrorKind::kNotFound,
+                "--episodes: no such file, no folder in {}, and no uuid: {}",
+                root,
+                episodes);
+  }
+  if (is_file) {
+    DF_ASSIGN_OR_RETURN(text, ReadFileText(episodes));
+  }
+  std::vector<std::string> entries;
+  std::unordered_set<std::string> seen;
+  std::size_t line = 1;
+  for (std::size_t begin = 0; begin <= text.size(); ++line) {
+    const std::size_t end = std::min(text.find_first_of(is_file ? "\n" : ",", begin), text.size());
+    const std::string entry(StripBlanks(std::string_view(text).substr(begin, end - begin)));
+    begin = end + 1;
+    if (entry.empty() || entry[0] == '#') continue;
+    if (const auto id = ParseEpisodeId(entry); !id && !IsFolderName(entry)) {
+      return Fail(ErrorKind::kUsage,
+                  "--episodes: {}, {} {}{}",
+                  id.error().message,
+                  is_file ? "line" : "entry",
+                  line,
+                  is_file ? fmt::format(": {}", episodes) : "");
+    }
+    if (seen.insert(entry).second) entries.push_back(entry);
+  }
+  return entries;
+}
+
+bool IsWanted(const EpisodeRef& ref, const SelectionOptions& selection) {
+  if (selection.outcome && ref.outcome != *selection.outcome) return false;
+  return selection.labs.empty() ||
+         std::ranges::find(selection.labs, ref.lab) != selection.labs.end();
+}
 
 void SortByQuality(std::vector<ListedEpisode>& episodes) {
   std::map<std::string, std::vector<ListedEpisode*>> by_lab;

