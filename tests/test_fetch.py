@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import pathlib
 import shutil
@@ -11,6 +12,8 @@ import time
 import urllib.request
 
 import pytest
+from hub_server import HubServer
+from hub_server.repository import Blob, Repository
 
 HERE = pathlib.Path(__file__).resolve().parent
 SERVER = HERE / "bucket_server"
@@ -112,7 +115,7 @@ def test_makes_the_tree_of_what_is_needed(droidflow, bucket, needed, tmp_path):
     assert all("alt=media" not in r["target"] for r in bucket.requests())
 
     done = json.loads(droidflow(*fetch, "--json", code=0, env=bucket.env).stdout)
-    assert done["whole_episodes"] == 3 and done["failures"] == []
+    assert done["files_there"] == len(needed) and done["failures"] == []
     assert tree(out) == needed
 
     before = len(bucket.requests())
@@ -199,6 +202,13 @@ def test_is_read_by_metadata_afterwards(droidflow, bucket, golden, tmp_path):
         assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
 
 
+def test_metadata_says_how_to_get_what_it_lacks(droidflow, tmp_path):
+    run = ("metadata", "--out", tmp_path / "out", "--droid-root")
+    assert "'droidflow fetch --out DIR' makes one" in droidflow(*run, ROOT, code=10).stderr
+    done = droidflow(*run, tmp_path, "--annotations", tmp_path / "none", code=10)
+    assert "'droidflow fetch annotations --out DIR' makes one" in done.stderr
+
+
 def test_usage(droidflow, tmp_path):
     out = ("--out", tmp_path / "raw")
     assert "--out is needed" in droidflow("fetch", "--droid-root", tmp_path, code=2).stderr
@@ -206,6 +216,64 @@ def test_usage(droidflow, tmp_path):
     assert "want gs://" in droidflow("fetch", *out, "--droid-root", "gs://", code=2).stderr
     nowhere = tmp_path / "none"
     assert str(nowhere) in droidflow("fetch", *out, "--droid-root", nowhere, code=10).stderr
+
+
+def stored(content: bytes) -> Blob:
+    blob = Blob(len(content), None)
+    blob.room(0, len(content))[:] = content
+    return blob
+
+
+@pytest.fixture
+def model(tmp_path):
+    """KarlP/droid at a stand-in of the Hub: put(name, content) stores a large file."""
+    with HubServer() as server:
+        repo = Repository("model", "KarlP/droid", False, "", "somebody")
+        server.hub.repositories["model", "KarlP/droid"] = repo
+
+        def put(name: str, content: bytes) -> str:
+            oid = hashlib.sha256(content).hexdigest()
+            repo.objects[oid] = stored(content)
+            value = {"path": name, "algo": "sha256", "oid": oid, "size": len(content)}
+            lines = [{"key": "header", "value": {"summary": name}}]
+            lines.append({"key": "lfsFile", "value": value})
+            repo.commit("main", "\n".join(map(json.dumps, lines)).encode(), "somebody", 10000)
+            return oid
+
+        # Whoever has no token may read; the test's home has none.
+        server.environment = {"HF_ENDPOINT": server.endpoint, "HOME": str(tmp_path)}
+        yield server, repo, put
+
+
+def test_fetches_annotations_by_their_sha256(droidflow, model, tmp_path):
+    server, repo, put = model
+    content = {name: name.encode() * 5000 for name in ("intrinsics.json", "other.json")}
+    content["camera_serials.json"] = b"{}"
+    for name, data in content.items():
+        put(name, data)
+    put("folder/intrinsics.json", b"[]")
+    put("model.bin", b"x")
+    out = tmp_path / "annotations"
+    fetch = ("fetch", "annotations", "--out", out)
+    plan = json.loads(droidflow(*fetch, "--dry-run", "--json", code=0, env=server.environment).stdout)
+    assert plan["files"] == 2 and plan["bytes"] == len(content["intrinsics.json"]) + 2
+    droidflow(*fetch, code=0, env=server.environment)
+    other = content.pop("other.json")
+    assert tree(out) == content
+    droidflow(*fetch, "--all", code=0, env=server.environment)
+    assert tree(out) == content | {"other.json": other}
+
+    oid = put("intrinsics.json", b"right")
+    repo.objects[oid] = stored(b"wrong")
+    done = droidflow(*fetch, "--json", code=3, env=server.environment)
+    assert json.loads(done.stdout)["failures"][0]["status"] == "bad_download"
+    assert (out / "intrinsics.json").read_bytes() == content["intrinsics.json"], "the old one stays"
+
+
+def test_says_that_there_are_no_annotations(droidflow, model, tmp_path):
+    server, _, _ = model
+    done = droidflow("fetch", "annotations", "--out", tmp_path, code=10, env=server.environment)
+    assert "want one of cam2base_extrinsic_superset.json" in done.stderr
 
 
 @pytest.fixture(scope="module")

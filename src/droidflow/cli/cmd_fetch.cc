@@ -6,6 +6,8 @@
 #include "droidflow/io/annotations.h"
 #include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/fetch.h"
+#include "droidflow/transfer/hf_store.h"
+#include "droidflow/transfer/store_source.h"
 
 #include <iostream>
 #include <memory>
@@ -23,32 +25,48 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-struct FetchCommand {
-  OptionFlags flags;
-  std::string what = "metadata,h5,stereo,svo";
+/// What both commands take.
+struct FetchFlags {
   DownloadOptions download;
   double rate_mb_per_s = 0;
   bool dry_run = false;
   bool json = false;
   bool quiet = false;
+
+  void AddTo(CLI::App& command) {
+    command.add_option("--download-jobs", download.jobs, "Downloads at a time")
+        ->check(CLI::Range(1, 64))
+        ->type_name("N")
+        ->capture_default_str();
+    command
+        .add_option("--download-rate",
+                    rate_mb_per_s,
+                    "Megabytes per second of all downloads together (no limit)")
+        ->check(CLI::Range(0.1, 1e6))
+        ->type_name("MB");
+    command.add_flag("--json", json, "Print JSON");
+    command.add_flag("--dry-run", dry_run, "Say what would be fetched, and how many bytes");
+    command.add_flag("-q,--quiet", quiet, "Print errors only");
+  }
 };
 
-Json PlanJson(const FetchPlan& plan) {
-  Json episodes = Json::array();
-  std::size_t files = 0;
-  for (const FetchEpisode& episode : plan.episodes) {
-    episodes.push_back(episode.ref.relative_path);
-    files += episode.files.size();
-  }
-  return {{"files", files},
-          {"bytes", plan.bytes},
-          {"bytes_there", plan.bytes_there},
-          {"not_found", plan.not_found_uuids},
-          {"episodes", episodes}};
-}
+struct FetchCommand {
+  OptionFlags flags;
+  std::string what = "metadata,h5,stereo,svo";
+  FetchFlags fetch;
+};
 
-void PrintNotFound(const FetchPlan& plan) {
-  for (const Error& error : plan.not_found) fmt::print("not found: {}\n", error.message);
+struct FetchAnnotationsCommand {
+  std::string repo = kPublishedAnnotations;
+  std::string out;
+  bool all = false;
+  FetchFlags fetch;
+};
+
+std::size_t CountFiles(const FetchPlan& plan) {
+  std::size_t files = 0;
+  for (const FetchEpisode& episode : plan.episodes) files += episode.files.size();
+  return files;
 }
 
 Result<FetchReport> FetchWithProgress(const FetchPlan& plan,
@@ -57,7 +75,7 @@ Result<FetchReport> FetchWithProgress(const FetchPlan& plan,
   ProgressOptions style = ProgressOptionsFor(STDERR_FILENO);
   if (quiet) style.style = ProgressOptions::Style::kQuiet;
   ProgressCounts counts;
-  for (const FetchEpisode& episode : plan.episodes) counts.total += std::ssize(episode.files);
+  counts.total = static_cast<std::int64_t>(CountFiles(plan));
   Progress progress(std::cerr, style, counts);
   double bytes = 0;
   Result<FetchReport> report =
@@ -72,6 +90,61 @@ Result<FetchReport> FetchWithProgress(const FetchPlan& plan,
   return report;
 }
 
+/// Fetches a plan, or tells of it. @return the exit status.
+Result<int> CarryOut(const FetchPlan& plan,
+                     const FetchFlags& flags,
+                     const std::string& from,
+                     const std::string& out) {
+  const int missing = plan.not_found.empty() ? kExitDone : kExitQuarantined;
+  const std::size_t files = CountFiles(plan);
+  Json episodes = Json::array();
+  for (const FetchEpisode& episode : plan.episodes) {
+    if (!episode.path.empty()) episodes.push_back(episode.path);
+  }
+  const std::size_t num_episodes = episodes.size();
+  Json document = {{"dry_run", flags.dry_run},
+                   {"from", from},
+                   {"out", out},
+                   {"files", files},
+                   {"bytes", plan.bytes},
+                   {"bytes_there", plan.bytes_there},
+                   {"not_found", plan.not_found_uuids},
+                   {"episodes", std::move(episodes)}};
+  const auto print = [&](const std::string& text) {
+    if (flags.json) {
+      PrintJson(document);
+    } else if (!flags.quiet) {
+      fmt::print("{}", text);
+      for (const Error& error : plan.not_found) fmt::print("not found: {}\n", error.message);
+    }
+  };
+  if (flags.dry_run) {
+    print(
+        fmt::format("would fetch {} files of {} episodes, {}, of which {} are there, from {}: {}\n",
+                    files,
+                    num_episodes,
+                    FormatBytes(static_cast<double>(plan.bytes)),
+                    FormatBytes(static_cast<double>(plan.bytes_there)),
+                    from,
+                    out));
+    return missing;
+  }
+  DownloadOptions download = flags.download;
+  download.rate_bytes_per_s = flags.rate_mb_per_s * 1e6;
+  DF_ASSIGN_OR_RETURN(const FetchReport report,
+                      FetchWithProgress(plan, download, flags.quiet || flags.json));
+  Json failures = Json::array();
+  for (const auto& [episode, error] : report.failures) {
+    failures.push_back({{"episode", episode}, {"status", error.status}, {"error", error.message}});
+    if (!flags.json) (void)Report(error);
+  }
+  document["files_there"] = report.files;
+  document["failures"] = std::move(failures);
+  print(fmt::format(
+      "{} of {} files of {} episodes are there: {}\n", report.files, files, num_episodes, out));
+  return report.failures.empty() ? missing : kExitQuarantined;
+}
+
 Result<int> RunFetchCommand(const FetchCommand& command) {
   DF_ASSIGN_OR_RETURN(const MetadataOptions options, command.flags.Resolve());
   DF_ASSIGN_OR_RETURN(const WantedFiles wanted,
@@ -80,7 +153,9 @@ Result<int> RunFetchCommand(const FetchCommand& command) {
   std::optional<Annotations> annotations;
   if (!options.input.annotations.empty()) {
     const AnnotationPaths all = FindAnnotations(options.input.annotations);
-    DF_ASSIGN_OR_RETURN(annotations, Annotations::Open({.episode_paths = all.episode_paths}));
+    AnnotationPaths used;
+    used.episode_paths = all.episode_paths;
+    DF_ASSIGN_OR_RETURN(annotations, Annotations::Open(used));
   }
   InstallStopHandlers();
   const std::string& root = options.input.droid_root;
@@ -90,49 +165,18 @@ Result<int> RunFetchCommand(const FetchCommand& command) {
       const FetchPlan plan,
       PlanFetch(
           *source, options.selection, wanted, options.out, annotations ? &*annotations : nullptr));
-  Json document = PlanJson(plan);
-  document["dry_run"] = command.dry_run;
-  document["out"] = options.out;
-  const int missing = plan.not_found.empty() ? kExitDone : kExitQuarantined;
-  if (command.dry_run) {
-    if (command.json) {
-      PrintJson(document);
-      return missing;
-    }
-    fmt::print("would fetch {} files of {} episodes, {}, of which {} are there, from {} into {}\n",
-               document["files"].get<std::size_t>(),
-               plan.episodes.size(),
-               FormatBytes(static_cast<double>(plan.bytes)),
-               FormatBytes(static_cast<double>(plan.bytes_there)),
-               source->Describe(),
-               options.out);
-    PrintNotFound(plan);
-    return missing;
-  }
-  DownloadOptions download = command.download;
-  download.rate_bytes_per_s = command.rate_mb_per_s * 1e6;
-  DF_ASSIGN_OR_RETURN(const FetchReport report,
-                      FetchWithProgress(plan, download, command.quiet || command.json));
-  Json failures = Json::array();
-  for (const auto& [episode, error] : report.failures) {
-    failures.push_back({{"episode", episode}, {"status", error.status}, {"error", error.message}});
-  }
-  document["whole_episodes"] = report.episodes;
-  document["failures"] = failures;
-  if (command.json) {
-    PrintJson(document);
-  } else if (!command.quiet) {
-    fmt::print("{} of {} episodes are whole, {} files: {}\n",
-               report.episodes,
-               plan.episodes.size(),
-               report.files,
-               options.out);
-    PrintNotFound(plan);
-  }
-  if (!command.json) {
-    for (const auto& [episode, error] : report.failures) (void)Report(error);
-  }
-  return report.failures.empty() ? missing : kExitQuarantined;
+  return CarryOut(plan, command.fetch, source->Describe(), options.out);
+}
+
+Result<int> RunFetchAnnotations(const FetchAnnotationsCommand& command) {
+  InstallStopHandlers();
+  HfStoreOptions options;
+  options.repo = command.repo;
+  options.type = "model";
+  DF_ASSIGN_OR_RETURN(const std::unique_ptr<HfStore> store, HfStore::Make(options));
+  DF_ASSIGN_OR_RETURN(const std::unique_ptr<Source> source, OpenStoreAsSource(*store));
+  DF_ASSIGN_OR_RETURN(const FetchPlan plan, PlanAnnotations(*source, command.all, command.out));
+  return CarryOut(plan, command.fetch, source->Describe(), command.out);
 }
 
 }  // namespace
@@ -150,18 +194,7 @@ void AddFetchCommand(CLI::App& app, int& exit_code) {
                   "that it has")
       ->type_name("KIND,KIND")
       ->capture_default_str();
-  sub->add_option("--download-jobs", command->download.jobs, "Downloads at a time")
-      ->check(CLI::Range(1, 64))
-      ->type_name("N")
-      ->capture_default_str();
-  sub->add_option("--download-rate",
-                  command->rate_mb_per_s,
-                  "Megabytes per second of all downloads together (no limit)")
-      ->check(CLI::Range(0.1, 1e6))
-      ->type_name("MB");
-  sub->add_flag("--json", command->json, "Print JSON");
-  sub->add_flag("--dry-run", command->dry_run, "Say what would be fetched, and how many bytes");
-  sub->add_flag("-q,--quiet", command->quiet, "Print errors only");
+  command->fetch.AddTo(*sub);
   sub->footer(fmt::format(
       "DIR of --droid-root may be gs://BUCKET/FOLDER, and is {}\n"
       "unless given. Run again to go on.\n"
@@ -170,8 +203,30 @@ void AddFetchCommand(CLI::App& app, int& exit_code) {
       "Exit status: 0 done, 1 failed, 2 usage, 3 files or episodes are missing, 10 no such input, "
       "130 stopped by a signal.",
       kPublishedRaw));
-  sub->callback([command, &exit_code] {
+  sub->callback([command, sub, &exit_code] {
+    if (!sub->get_subcommands().empty()) return;
     const Result<int> code = RunFetchCommand(*command);
+    exit_code = code ? *code : Report(code.error());
+  });
+
+  auto annotations = std::make_shared<FetchAnnotationsCommand>();
+  CLI::App* files = sub->add_subcommand(
+      "annotations", "Fetch the annotation files that droidflow reads from the Hugging Face Hub");
+  files->add_option("--out", annotations->out, "Folder for them, to be given as --annotations")
+      ->required()
+      ->type_name("DIR");
+  files->add_option("--hf-repo", annotations->repo, "The model that has them")
+      ->type_name("NAMESPACE/NAME")
+      ->capture_default_str();
+  files->add_flag("--all", annotations->all, "Fetch every .json file of its top folder");
+  annotations->fetch.AddTo(*files);
+  files->footer(
+      "Run again to go on. HF_ENDPOINT is obeyed.\n"
+      "Example:\n  droidflow fetch annotations --out /data/annotations\n"
+      "Exit status: 0 done, 1 failed, 2 usage, 3 files are missing, 10 no such files, 130 stopped "
+      "by a signal.");
+  files->callback([annotations, &exit_code] {
+    const Result<int> code = RunFetchAnnotations(*annotations);
     exit_code = code ? *code : Report(code.error());
   });
 }

@@ -246,11 +246,11 @@ AnnotationPaths FindAnnotations(const fs::path& folder) {
     if (!fs::exists(path, ignored)) return std::nullopt;
     return path;
   };
-  return {.superset = find("cam2base_extrinsic_superset.json"),
-          .cam2base = find("cam2base_extrinsics.json"),
-          .intrinsics = find("intrinsics.json"),
-          .episode_paths = find("episode_id_to_path.json"),
-          .serials = find("camera_serials.json")};
+  return {.superset = find(kAnnotationFiles[0]),
+          .cam2base = find(kAnnotationFiles[1]),
+          .intrinsics = find(kAnnotationFiles[2]),
+          .episode_paths = find(kAnnotationFiles[3]),
+          .serials = find(kAnnotationFiles[4])};
 }
 
 std::string_view ToString(MetricType type) {

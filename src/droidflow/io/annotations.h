@@ -26,6 +26,13 @@ struct AnnotationPaths {
   std::optional<std::filesystem::path> serials;        ///< camera_serials.json
 };
 
+/// Their published names, in this order.
+inline constexpr std::array<const char*, 5> kAnnotationFiles = {"cam2base_extrinsic_superset.json",
+                                                                "cam2base_extrinsics.json",
+                                                                "intrinsics.json",
+                                                                "episode_id_to_path.json",
+                                                                "camera_serials.json"};
+
 /// The annotation files that lie in a folder under their published names.
 [[nodiscard]] AnnotationPaths FindAnnotations(const std::filesystem::path& folder);
 

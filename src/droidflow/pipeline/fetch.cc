@@ -6,6 +6,8 @@
 #include "droidflow/transfer/bucket_source.h"
 #include "droidflow/transfer/store.h"
 
+#include <algorithm>
+#include <string_view>
 #include <system_error>
 #include <utility>
 
@@ -16,6 +18,23 @@ bool HasAll(const FetchPlan& plan, const SelectionOptions& selection) {
   return selection.limit >= 0 && std::ssize(plan.episodes) >= selection.limit;
 }
 
+/// Adds a file of `folder` to the last episode of a plan.
+Status AddFileToPlan(Source& source,
+                     const std::string& folder,
+                     const SourceEntry& file,
+                     const std::filesystem::path& out,
+                     FetchPlan& plan) {
+  const std::string path = folder.empty() ? file.name : folder + "/" + file.name;
+  // Whoever fills a bucket does not choose where files go here.
+  DF_RETURN_IF_ERROR(CheckStorePath(path));
+  const std::filesystem::path to = out / path;
+  plan.bytes += file.size_bytes;
+  std::error_code none;
+  if (std::filesystem::file_size(to, none) == file.size_bytes) plan.bytes_there += file.size_bytes;
+  plan.episodes.back().files.push_back({&source, path, file, to});
+  return {};
+}
+
 /// Adds an episode if it is one of those wanted.
 Status AddToPlan(Source& source,
                  const SourceEpisode& episode,
@@ -24,18 +43,10 @@ Status AddToPlan(Source& source,
                  const std::filesystem::path& out,
                  FetchPlan& plan) {
   if (!IsWanted(episode.ref, selection)) return {};
-  FetchEpisode& added = plan.episodes.emplace_back(FetchEpisode{.ref = episode.ref, .files = {}});
-  for (SourceEntry& file : ChooseFiles(episode.files, wanted)) {
-    std::string path = fmt::format("{}/{}", episode.ref.relative_path, file.name);
-    // Whoever fills a bucket does not choose where files go here.
-    DF_RETURN_IF_ERROR(CheckStorePath(path));
-    const std::filesystem::path to = out / path;
-    plan.bytes += file.size_bytes;
-    std::error_code none;
-    if (std::filesystem::file_size(to, none) == file.size_bytes) {
-      plan.bytes_there += file.size_bytes;
-    }
-    added.files.push_back({&source, std::move(path), std::move(file), to});
+  const std::string& folder = episode.ref.relative_path;
+  plan.episodes.push_back({.path = folder, .files = {}});
+  for (const SourceEntry& file : ChooseFiles(episode.files, wanted)) {
+    DF_RETURN_IF_ERROR(AddFileToPlan(source, folder, file, out, plan));
   }
   return {};
 }
@@ -92,6 +103,23 @@ Result<FetchPlan> PlanFetch(Source& source,
   return plan;
 }
 
+Result<FetchPlan> PlanAnnotations(Source& source, bool all, const std::filesystem::path& out) {
+  FetchPlan plan;
+  plan.episodes.emplace_back();
+  DF_ASSIGN_OR_RETURN(const std::vector<SourceEntry> files, source.List("", ListDepth::kFolder));
+  for (const SourceEntry& file : files) {
+    const bool is_read =
+        std::ranges::find(kAnnotationFiles, std::string_view(file.name)) != kAnnotationFiles.end();
+    if (file.is_folder || !(is_read || (all && file.name.ends_with(".json")))) continue;
+    DF_RETURN_IF_ERROR(AddFileToPlan(source, "", file, out, plan));
+  }
+  if (!plan.episodes[0].files.empty()) return plan;
+  return Fail(ErrorKind::kNotFound,
+              "want one of {}, found none: {}",
+              fmt::join(kAnnotationFiles, ", "),
+              source.Describe());
+}
+
 Result<FetchReport> RunFetch(const FetchPlan& plan,
                              const DownloadOptions& options,
                              const std::function<void(const Download&, const Status&)>& done) {
@@ -103,7 +131,6 @@ Result<FetchReport> RunFetch(const FetchPlan& plan,
   FetchReport report;
   auto status = statuses.begin();
   for (const FetchEpisode& episode : plan.episodes) {
-    const std::size_t failures = report.failures.size();
     for (std::size_t i = 0; i < episode.files.size(); ++i, ++status) {
       if (*status) {
         ++report.files;
@@ -113,9 +140,8 @@ Result<FetchReport> RunFetch(const FetchPlan& plan,
       if (error.kind == ErrorKind::kCancelled || error.kind == ErrorKind::kNoSpace) {
         return tl::unexpected(error);
       }
-      report.failures.push_back({episode.ref.relative_path, error});
+      report.failures.push_back({episode.path, error});
     }
-    if (report.failures.size() == failures) ++report.episodes;
   }
   return report;
 }

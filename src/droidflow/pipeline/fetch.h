@@ -24,7 +24,7 @@ inline constexpr const char kPublishedRaw[] = "gs://gresearch/robotics/droid_raw
 
 /// An episode that is to be fetched.
 struct FetchEpisode {
-  EpisodeRef ref;
+  std::string path;  ///< its folder; empty: the annotation files
   std::vector<Download> files;
 };
 
@@ -48,6 +48,15 @@ struct FetchPlan {
                                           const std::filesystem::path& out,
                                           const Annotations* annotations);
 
+/// Where DROID's annotations are published: a model of the Hugging Face Hub.
+inline constexpr const char kPublishedAnnotations[] = "KarlP/droid";
+
+/// Lists the annotation files of a source that droidflow reads, or every .json file of its top
+/// folder, as one episode. @return kNotFound where it has none.
+[[nodiscard]] Result<FetchPlan> PlanAnnotations(Source& source,
+                                                bool all,
+                                                const std::filesystem::path& out);
+
 /// A file that could not be fetched, and whose.
 struct FetchFailure {
   std::string episode;  ///< its folder
@@ -55,8 +64,7 @@ struct FetchFailure {
 };
 
 struct FetchReport {
-  std::size_t episodes = 0;  ///< whole
-  std::size_t files = 0;     ///< in their place
+  std::size_t files = 0;  ///< in their place
   std::vector<FetchFailure> failures;
 };
 

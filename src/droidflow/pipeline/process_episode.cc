@@ -46,19 +46,24 @@ Result<std::vector<Vector3>> LoadPadPoints(const TrackOptions& options) {
   return PadGridPoints(count);
 }
 
-Status RequireDirectory(const std::string& flag, const std::string& path) {
+/// @param maker  the command that makes such a folder; empty: there is none.
+Status RequireDirectory(const std::string& flag,
+                        const std::string& path,
+                        std::string_view maker = {}) {
   std::error_code error;
   if (fs::is_directory(path, error)) return {};
   if (error && error != std::errc::no_such_file_or_directory) {
     return FailErrno(error.value(), fmt::format("{}: cannot look into {}", flag, path));
   }
-  return Fail(ErrorKind::kNotFound, "{}: no such folder: {}", flag, path);
+  const std::string hint = maker.empty() ? "" : fmt::format(", '{} --out DIR' makes one", maker);
+  return Fail(ErrorKind::kNotFound, "{}: no such folder{}: {}", flag, hint, path);
 }
 
 Result<AnnotationPaths> ResolveAnnotationPaths(const InputOptions& input) {
   AnnotationPaths paths;
   if (!input.annotations.empty()) {
-    DF_RETURN_IF_ERROR(RequireDirectory("--annotations", input.annotations));
+    DF_RETURN_IF_ERROR(
+        RequireDirectory("--annotations", input.annotations, "droidflow fetch annotations"));
     paths = FindAnnotations(input.annotations);
   }
   const auto override_with = [](const std::string& given, std::optional<fs::path>& path) {
@@ -325,7 +330,7 @@ constexpr Step kSteps[] = {
 
 Result<Annotations> OpenInputs(const InputOptions& input, const fs::path& indexes) {
   if (input.droid_root.empty()) return Fail(ErrorKind::kUsage, "--droid-root is needed");
-  DF_RETURN_IF_ERROR(RequireDirectory("--droid-root", input.droid_root));
+  DF_RETURN_IF_ERROR(RequireDirectory("--droid-root", input.droid_root, "droidflow fetch"));
   DF_ASSIGN_OR_RETURN(const AnnotationPaths paths, ResolveAnnotationPaths(input));
   if (!indexes.empty()) return Annotations::OpenIndexed(paths, indexes);
   return Annotations::Open(paths);
