@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -301,7 +302,9 @@ def test_speaks_with_fake_gcs_server(droidflow, fake_gcs_server, bucket, needed,
     data = tmp_path / "data/bucket"
     shutil.copytree(bucket.raw, data / PREFIX)
     fake_gcs_server.chmod(0o755)
-    command = [fake_gcs_server, "-scheme", "http", "-host", "127.0.0.1", "-port", "0"]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [fake_gcs_server, "-scheme", "http", "-host", "127.0.0.1", "-port", port]
     command += ["-data", data.parent, "-backend", "memory"]
     with open(tmp_path / "log", "w+") as log:
         process = subprocess.Popen([*map(str, command)], stderr=log, stdout=log)

@@ -34,13 +34,19 @@ sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 from hub_server.wire import Dropped, Request, Response, Server  # noqa: E402
 
 
+def shifted(crc: int) -> int:
+    for _ in range(8):
+        crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+    return crc
+
+
+TABLE = [shifted(byte) for byte in range(256)]
+
+
 def crc32c(data: bytes) -> int:
-    """Bit by bit, as the polynomial says."""
     crc = 0xFFFFFFFF
     for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82F63B78 if crc & 1 else 0)
+        crc = crc >> 8 ^ TABLE[(crc ^ byte) & 0xFF]
     return crc ^ 0xFFFFFFFF
 
 

@@ -13,6 +13,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <string_view>
 
 namespace droidflow {
 namespace {
