@@ -140,7 +140,7 @@ def test_finds_an_episode_by_uuid_or_folder(droidflow, bucket, needed, tmp_path,
     missing = "TRI+00000000+2023-11-03-12h-00m-00s"
     done = droidflow.command("fetch", "--droid-root", ROOT, "--out", out)
     done = droidflow(
-        *done[1:], "--episodes", f"{entry},{missing}", "--json", code=3, env=bucket.env
+        *done[1:], "--episodes", f"{entry},{missing},{FOLDERS[2]},{UUIDS[2]}", "--json", code=3, env=bucket.env
     )
     assert json.loads(done.stdout)["not_found"] == [missing]
     assert tree(out) == of(needed, FOLDERS[2])
@@ -165,10 +165,12 @@ def test_says_what_is_missing_and_leaves_nothing_half(droidflow, bucket, needed,
     bucket.fault(about="2023-03-07.*media", cut=1000, count=2)
     fetch = ("fetch", -1, "--droid-root", ROOT, "--out", out)
     done = droidflow(*fetch, "--json", code=3, env=bucket.env)
-    failures = {f["episode"]: f["status"] for f in json.loads(done.stdout)["failures"]}
-    assert failures == {FOLDERS[0]: "not_in_bucket", FOLDERS[2]: "bad_download"}
-    missing = {f"{FOLDERS[0]}/trajectory.h5", f"{FOLDERS[2]}/recordings/MP4/1-stereo.mp4"}
-    assert tree(out) == {name: data for name, data in needed.items() if name not in missing}
+    failures = {f["file"]: f["status"] for f in json.loads(done.stdout)["failures"]}
+    assert failures == {
+        f"{FOLDERS[0]}/trajectory.h5": "not_in_bucket",
+        f"{FOLDERS[2]}/recordings/MP4/1-stereo.mp4": "bad_download",
+    }
+    assert tree(out) == {name: data for name, data in needed.items() if name not in failures}
     bucket.heal()
     droidflow(*fetch, code=0, env=bucket.env)
     assert tree(out) == needed

@@ -63,19 +63,13 @@ struct FetchAnnotationsCommand {
   FetchFlags fetch;
 };
 
-std::size_t CountFiles(const FetchPlan& plan) {
-  std::size_t files = 0;
-  for (const FetchEpisode& episode : plan.episodes) files += episode.files.size();
-  return files;
-}
-
 Result<FetchReport> FetchWithProgress(const FetchPlan& plan,
                                       const DownloadOptions& options,
                                       bool quiet) {
   ProgressOptions style = ProgressOptionsFor(STDERR_FILENO);
   if (quiet) style.style = ProgressOptions::Style::kQuiet;
   ProgressCounts counts;
-  counts.total = static_cast<std::int64_t>(CountFiles(plan));
+  counts.total = std::ssize(plan.files);
   Progress progress(std::cerr, style, counts);
   double bytes = 0;
   Result<FetchReport> report =
@@ -96,20 +90,14 @@ Result<int> CarryOut(const FetchPlan& plan,
                      const std::string& from,
                      const std::string& out) {
   const int missing = plan.not_found.empty() ? kExitDone : kExitQuarantined;
-  const std::size_t files = CountFiles(plan);
-  Json episodes = Json::array();
-  for (const FetchEpisode& episode : plan.episodes) {
-    if (!episode.path.empty()) episodes.push_back(episode.path);
-  }
-  const std::size_t num_episodes = episodes.size();
   Json document = {{"dry_run", flags.dry_run},
                    {"from", from},
                    {"out", out},
-                   {"files", files},
+                   {"files", plan.files.size()},
                    {"bytes", plan.bytes},
                    {"bytes_there", plan.bytes_there},
                    {"not_found", plan.not_found_uuids},
-                   {"episodes", std::move(episodes)}};
+                   {"episodes", plan.episodes}};
   const auto print = [&](const std::string& text) {
     if (flags.json) {
       PrintJson(document);
@@ -121,8 +109,8 @@ Result<int> CarryOut(const FetchPlan& plan,
   if (flags.dry_run) {
     print(
         fmt::format("would fetch {} files of {} episodes, {}, of which {} are there, from {}: {}\n",
-                    files,
-                    num_episodes,
+                    plan.files.size(),
+                    plan.episodes.size(),
                     FormatBytes(static_cast<double>(plan.bytes)),
                     FormatBytes(static_cast<double>(plan.bytes_there)),
                     from,
@@ -134,14 +122,17 @@ Result<int> CarryOut(const FetchPlan& plan,
   DF_ASSIGN_OR_RETURN(const FetchReport report,
                       FetchWithProgress(plan, download, flags.quiet || flags.json));
   Json failures = Json::array();
-  for (const auto& [episode, error] : report.failures) {
-    failures.push_back({{"episode", episode}, {"status", error.status}, {"error", error.message}});
+  for (const auto& [path, error] : report.failures) {
+    failures.push_back({{"file", path}, {"status", error.status}, {"error", error.message}});
     if (!flags.json) (void)Report(error);
   }
   document["files_there"] = report.files;
   document["failures"] = std::move(failures);
-  print(fmt::format(
-      "{} of {} files of {} episodes are there: {}\n", report.files, files, num_episodes, out));
+  print(fmt::format("{} of {} files of {} episodes are there: {}\n",
+                    report.files,
+                    plan.files.size(),
+                    plan.episodes.size(),
+                    out));
   return report.failures.empty() ? missing : kExitQuarantined;
 }
 

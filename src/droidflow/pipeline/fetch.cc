@@ -7,6 +7,7 @@
 #include "droidflow/transfer/store.h"
 
 #include <algorithm>
+#include <set>
 #include <string_view>
 #include <system_error>
 #include <utility>
@@ -18,7 +19,7 @@ bool HasAll(const FetchPlan& plan, const SelectionOptions& selection) {
   return selection.limit >= 0 && std::ssize(plan.episodes) >= selection.limit;
 }
 
-/// Adds a file of `folder` to the last episode of a plan.
+/// Adds a file of `folder` to a plan.
 Status AddFileToPlan(Source& source,
                      const std::string& folder,
                      const SourceEntry& file,
@@ -31,7 +32,7 @@ Status AddFileToPlan(Source& source,
   plan.bytes += file.size_bytes;
   std::error_code none;
   if (std::filesystem::file_size(to, none) == file.size_bytes) plan.bytes_there += file.size_bytes;
-  plan.episodes.back().files.push_back({&source, path, file, to});
+  plan.files.push_back({&source, path, file, to});
   return {};
 }
 
@@ -44,7 +45,7 @@ Status AddToPlan(Source& source,
                  FetchPlan& plan) {
   if (!IsWanted(episode.ref, selection)) return {};
   const std::string& folder = episode.ref.relative_path;
-  plan.episodes.push_back({.path = folder, .files = {}});
+  plan.episodes.push_back(folder);
   for (const SourceEntry& file : ChooseFiles(episode.files, wanted)) {
     DF_RETURN_IF_ERROR(AddFileToPlan(source, folder, file, out, plan));
   }
@@ -70,9 +71,11 @@ Result<FetchPlan> PlanFetch(Source& source,
     DF_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
                         ReadEntries(selection.episodes, source.Describe()));
     SourceEpisodeFinder finder(source, annotations);
+    std::set<std::string> seen;
     for (const std::string& entry : entries) {
       if (HasAll(plan, selection)) break;
       const Result<SourceEpisode> episode = finder.Find(entry);
+      if (episode && !seen.insert(episode->ref.relative_path).second) continue;
       if (episode) {
         DF_RETURN_IF_ERROR(AddToPlan(source, *episode, selection, wanted, out, plan));
       } else if (episode.error().status == status::kNotFound) {
@@ -105,7 +108,6 @@ Result<FetchPlan> PlanFetch(Source& source,
 
 Result<FetchPlan> PlanAnnotations(Source& source, bool all, const std::filesystem::path& out) {
   FetchPlan plan;
-  plan.episodes.emplace_back();
   DF_ASSIGN_OR_RETURN(const std::vector<SourceEntry> files, source.List("", ListDepth::kFolder));
   for (const SourceEntry& file : files) {
     const bool is_read =
@@ -113,7 +115,7 @@ Result<FetchPlan> PlanAnnotations(Source& source, bool all, const std::filesyste
     if (file.is_folder || !(is_read || (all && file.name.ends_with(".json")))) continue;
     DF_RETURN_IF_ERROR(AddFileToPlan(source, "", file, out, plan));
   }
-  if (!plan.episodes[0].files.empty()) return plan;
+  if (!plan.files.empty()) return plan;
   return Fail(ErrorKind::kNotFound,
               "want one of {}, found none: {}",
               fmt::join(kAnnotationFiles, ", "),
@@ -123,25 +125,18 @@ Result<FetchPlan> PlanAnnotations(Source& source, bool all, const std::filesyste
 Result<FetchReport> RunFetch(const FetchPlan& plan,
                              const DownloadOptions& options,
                              const std::function<void(const Download&, const Status&)>& done) {
-  std::vector<Download> downloads;
-  for (const FetchEpisode& episode : plan.episodes) {
-    downloads.insert(downloads.end(), episode.files.begin(), episode.files.end());
-  }
-  const std::vector<Status> statuses = Downloader(options).FetchAll(downloads, done);
+  const std::vector<Status> statuses = Downloader(options).FetchAll(plan.files, done);
   FetchReport report;
-  auto status = statuses.begin();
-  for (const FetchEpisode& episode : plan.episodes) {
-    for (std::size_t i = 0; i < episode.files.size(); ++i, ++status) {
-      if (*status) {
-        ++report.files;
-        continue;
-      }
-      const Error& error = status->error();
-      if (error.kind == ErrorKind::kCancelled || error.kind == ErrorKind::kNoSpace) {
-        return tl::unexpected(error);
-      }
-      report.failures.push_back({episode.path, error});
+  for (std::size_t i = 0; i < statuses.size(); ++i) {
+    if (statuses[i]) {
+      ++report.files;
+      continue;
     }
+    const Error& error = statuses[i].error();
+    if (error.kind == ErrorKind::kCancelled || error.kind == ErrorKind::kNoSpace) {
+      return tl::unexpected(error);
+    }
+    report.failures.push_back({plan.files[i].path, error});
   }
   return report;
 }

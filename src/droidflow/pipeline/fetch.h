@@ -22,14 +22,10 @@ inline constexpr const char kPublishedRaw[] = "gs://gresearch/robotics/droid_raw
 /// "gs://BUCKET/FOLDER", or a folder of this machine. @return kNotFound, kUsage.
 [[nodiscard]] Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root);
 
-/// An episode that is to be fetched.
-struct FetchEpisode {
-  std::string path;  ///< its folder; empty: the annotation files
-  std::vector<Download> files;
-};
-
+/// What is to be fetched.
 struct FetchPlan {
-  std::vector<FetchEpisode> episodes;
+  std::vector<std::string> episodes;  ///< their folders
+  std::vector<Download> files;
   std::vector<Error> not_found;              ///< of the uuids and folders asked for
   std::vector<std::string> not_found_uuids;  ///< beside `not_found`
   std::uint64_t bytes = 0;                   ///< of all files
@@ -52,14 +48,14 @@ struct FetchPlan {
 inline constexpr const char kPublishedAnnotations[] = "KarlP/droid";
 
 /// Lists the annotation files of a source that droidflow reads, or every .json file of its top
-/// folder, as one episode. @return kNotFound where it has none.
+/// folder. @return kNotFound where it has none.
 [[nodiscard]] Result<FetchPlan> PlanAnnotations(Source& source,
                                                 bool all,
                                                 const std::filesystem::path& out);
 
-/// A file that could not be fetched, and whose.
+/// A file that could not be fetched.
 struct FetchFailure {
-  std::string episode;  ///< its folder
+  std::string path;  ///< in the source
   Error error;
 };
 

@@ -133,8 +133,7 @@ TEST_F(BucketSourceTest, WaitsAndAsksAgain) {
   const auto source = Open();
   server_.Fault(R"({"about": "maxResults", "status": 503, "count": 2})");
   server_.Fault(R"({"about": "media", "status": 429, "headers": {"Retry-After": "0"}})");
-  server_.Fault(
-      R"({"about": "media", "status": 503, "headers": {"Retry-After": "0"}})");
+  server_.Fault(R"({"about": "media", "status": 503, "headers": {"Retry-After": "0"}})");
   EXPECT_THAT(Names(source->List("", ListDepth::kFolder)), ElementsAre("x"));
   EXPECT_EQ(Asked("maxResults"), 3U);
   EXPECT_EQ(source->ReadText("x").value(), "x");
