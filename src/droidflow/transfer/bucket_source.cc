@@ -181,10 +181,11 @@ class BucketSource : public Source {
       if (length) {
         bytes = bytes.first(std::min<std::uint64_t>(bytes.size(), *length));
         *length -= bytes.size();
-        enough = *length == 0;
       }
       at = offset += bytes.size();
-      return sink(bytes);
+      Status taken = sink(bytes);
+      enough = taken && length == 0;
+      return taken;
     };
     const Result<HttpResponse> response = client_.Send(request);
     if (!response && !enough) return tl::unexpected(response.error());

@@ -123,6 +123,10 @@ TEST_F(BucketSourceTest, ReadsWholeFilesAndParts) {
   server_.Fault(R"({"about": "media", "whole": true, "count": 2})");
   EXPECT_EQ(source->ReadText(name, 2, 3).value(), "234") << "of all that comes";
   EXPECT_EQ(source->ReadText(name, 8).value(), "89");
+  const auto full = [](std::span<const std::byte>) {
+    return Status(Fail(ErrorKind::kNoSpace, "full"));
+  };
+  EXPECT_THAT(source->Read(name, 2, 3, full), FailsWith(ErrorKind::kNoSpace, "full"));
   server_.Fault(R"({"about": "media", "moved": true})");
   EXPECT_EQ(source->ReadText(name, 1, 1).value(), "1");
   EXPECT_EQ(Asked("again=1"), 1U);
