@@ -5,9 +5,11 @@
 #include "droidflow/core/sha256.h"
 #include "droidflow/transfer/parallel_internal.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
 #include <mutex>
+#include <optional>
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
