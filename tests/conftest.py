@@ -14,6 +14,7 @@ import sys
 
 import numpy as np
 import pytest
+from buckets import Bucket, find_fake_gcs_server
 from recordings_reference import have_ffmpeg
 
 REPOSITORY = pathlib.Path(__file__).resolve().parent.parent
@@ -225,6 +226,22 @@ def synth(droidflow, tmp_path_factory):
         return Dataset(folder / "annotations", folder / "conf", folder / "raw")
 
     return make
+
+
+@pytest.fixture
+def bucket(tmp_path):
+    """A stand-in of a bucket, empty."""
+    made = Bucket(tmp_path / "bucket")
+    yield made
+    made.stop()
+
+
+@pytest.fixture(scope="session")
+def fake_gcs_server(tmp_path_factory) -> pathlib.Path:
+    program = find_fake_gcs_server(tmp_path_factory.mktemp("fake-gcs"))
+    if isinstance(program, str):
+        pytest.skip(program)
+    return program
 
 
 @pytest.fixture

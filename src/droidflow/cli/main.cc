@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
   droidflow::AddUploadCommand(app, exit_code);
   droidflow::AddHubCommand(app, exit_code);
   droidflow::AddSlurmCommand(app, exit_code);
+  droidflow::AddAvailabilityCommand(app, exit_code);
   droidflow::AddFetchCommand(app, exit_code);
   droidflow::AddEpisodesCommand(app, exit_code);
   droidflow::AddStatusCommand(app, exit_code);

@@ -33,6 +33,8 @@ const char* GroupTitle(OptionInfo::Group group) {
   switch (group) {
     case OptionInfo::Group::kInput:
       return "Input";
+    case OptionInfo::Group::kFetch:
+      return "Raw data from a bucket";
     case OptionInfo::Group::kTrack:
       return "Numbers";
     case OptionInfo::Group::kDepth:
@@ -69,7 +71,10 @@ void OptionFlags::Add(CLI::App& command, const OptionInfo& info) {
   } else if (info.value_name.empty()) {
     command.add_flag(flag, switches_[info.key], info.help)->group(title);
   } else {
-    command.add_option(flag, flags_[info.key], info.help)->type_name(info.value_name)->group(title);
+    CLI::Option* const option =
+        command.add_option(flag, flags_[info.key], info.help)->type_name(info.value_name);
+    option->group(title);
+    if (info.key == "droid_root") option->join(',');
   }
 }
 

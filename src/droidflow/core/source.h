@@ -24,6 +24,8 @@ inline constexpr const char kNotInBucket[] = "not_in_bucket";
 inline constexpr const char kForbidden[] = "forbidden";
 // its bytes came several times, and never were what the listing says
 inline constexpr const char kBadDownload[] = "bad_download";
+// it did not come, though others did
+inline constexpr const char kNotFetched[] = "not_fetched";
 }  // namespace source_status
 
 /// A file or folder as a source lists it.

@@ -38,6 +38,7 @@ struct EpisodeRef {
   std::string lab;   ///< from the path
   Outcome outcome = Outcome::kSuccess;
   std::string relative_path;  ///< "{lab}/{outcome}/{date}/{folder}", relative to the raw root
+  std::string root = {};      ///< the raw root, where there are several: a folder; empty: not said
 
   bool operator==(const EpisodeRef&) const = default;
 };

@@ -251,7 +251,8 @@ Result<bool> Coordinator::HasWorkFor(std::size_t workers) {
   const auto now = steady_clock::now();
   const auto due =
       std::ranges::count_if(retries_, [&](const Attempt& a) { return a.not_before <= now; });
-  while (fresh_.size() + static_cast<std::size_t>(due) < workers && !exhausted_) {
+  while (fresh_.size() + static_cast<std::size_t>(due) < workers && !exhausted_ &&
+         (!handlers_.has_next || handlers_.has_next())) {
     DF_ASSIGN_OR_RETURN(std::optional<Task> task, handlers_.next());
     if (task) {
       fresh_.push_back({.task = *std::move(task)});
@@ -372,6 +373,9 @@ void Coordinator::Wait() {
   std::vector<pollfd> polled;
   if (!stopped_for_) {
     polled.push_back({.fd = StopFd(), .events = POLLIN, .revents = 0});
+    if (handlers_.wakes) {
+      polled.push_back({.fd = handlers_.wakes(), .events = POLLIN, .revents = 0});
+    }
     for (const Attempt& attempt : retries_) wake = std::min(wake, attempt.not_before);
   } else if (now < stop_deadline_) {
     wake = std::min(wake, stop_deadline_);

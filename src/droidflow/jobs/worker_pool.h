@@ -40,6 +40,10 @@ struct WorkerContext {
 struct PoolHandlers {
   /// The next task; nothing: there are no more (it is not asked again).
   std::function<Result<std::optional<Task>>()> next;
+  /// Whether `next` can say; asked again at every tick, and when `wakes` says so. Empty: always.
+  std::function<bool()> has_next = {};
+  /// A descriptor that is readable when there is something to be asked anew, or -1. Empty: none.
+  std::function<int()> wakes = {};
   /// Whether a task may be started now; asked again at every tick. Empty: always.
   std::function<bool()> may_start = {};
   std::function<Status(const Task&, const WorkerContext&)> on_started = {};

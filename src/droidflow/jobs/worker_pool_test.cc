@@ -289,6 +289,23 @@ TEST(WorkerPool, StartsNoTaskWhileNoneMayStart) {
   EXPECT_GT(refusals, 3);
 }
 
+TEST(WorkerPool, WaitsForATaskThatIsNotThereYet) {
+  Account account;
+  PoolHandlers handlers = Accountant({"a", "b"}, account);
+  int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  const UniqueFd reader(ends[0]);
+  const UniqueFd writer(ends[1]);
+  int asked = 0;
+  handlers.has_next = [&] { return ++asked > 1; };
+  handlers.wakes = [&] { return reader.get(); };
+  ASSERT_EQ(write(writer.get(), "x", 1), 1);
+  WorkerPool pool(kTwoWorkers, [](const Task&, const WorkerContext&) { return TaskResult{}; });
+  ASSERT_THAT(pool.Run(handlers), IsOk());
+  EXPECT_THAT(account.finished, SizeIs(2));
+  EXPECT_GT(asked, 1);
+}
+
 TEST(WorkerPool, EndsThoughNothingMayStartAnyMore) {
   const auto work = [](const Task&, const WorkerContext&) { return TaskResult{}; };
   Account account;

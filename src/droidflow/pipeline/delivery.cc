@@ -67,11 +67,7 @@ std::string WorkerFolder(int worker) { return fmt::format("worker-{}", worker); 
 Result<Delivery> Delivery::Prepare(const MetadataOptions& options) {
   const FullOptions& full = options.full;
   const fs::path run_dir = options.RunDir();
-  // Machines that share a run may call their run directories alike.
-  const RunPart& part = options.selection.part;
-  const std::string run = fs::absolute(run_dir).lexically_normal().string() +
-                          (part == RunPart() ? "" : fmt::format(" {}/{}", part.index, part.count));
-  const fs::path own = fmt::format(".droidflow/run-{:08x}", Crc32(std::as_bytes(std::span(run))));
+  const fs::path own = HiddenFolderOfRun(options);
 
   Delivery delivery;
   delivery.has_queues_ = !full.batch_dir.empty() || !full.batch_metadata_dir.empty();
@@ -171,6 +167,14 @@ bool HasResult(const fs::path& directory, const std::string& config_json) {
   const Json quality = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
   return quality.is_object() && quality.contains("config") &&
          quality["config"] == Json::parse(config_json);
+}
+
+fs::path HiddenFolderOfRun(const MetadataOptions& options) {
+  // Machines that share a run may call their run directories alike.
+  const RunPart& part = options.selection.part;
+  const std::string run = fs::absolute(options.RunDir()).lexically_normal().string() +
+                          (part == RunPart() ? "" : fmt::format(" {}/{}", part.index, part.count));
+  return fmt::format(".droidflow/run-{:08x}", Crc32(std::as_bytes(std::span(run))));
 }
 
 bool HasLeftTheQueue(const std::string& directory) {

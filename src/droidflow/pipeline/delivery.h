@@ -62,6 +62,9 @@ class Delivery {
 [[nodiscard]] bool HasResult(const std::filesystem::path& directory,
                              const std::string& config_json);
 
+/// Where a run keeps unfinished work below a folder that other runs use too.
+[[nodiscard]] std::filesystem::path HiddenFolderOfRun(const MetadataOptions& options);
+
 /// Whether a queue that a record's episode was delivered to does not have it any more: whoever
 /// empties the queue has it now.
 [[nodiscard]] bool HasLeftTheQueue(const std::string& directory);

@@ -4,11 +4,20 @@
 #include "droidflow/core/text.h"
 #include "droidflow/episode/status.h"
 #include "droidflow/io/episode_finder.h"
+#include "droidflow/io/listing_cache.h"
+#include "droidflow/io/source_episodes.h"
+#include "droidflow/pipeline/episode_fetcher.h"
+#include "droidflow/pipeline/raw_roots.h"
+#include "droidflow/transfer/bucket_source.h"
+#include "droidflow/transfer/parallel_internal.h"
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <filesystem>
+#include <iterator>
 #include <map>
+#include <memory>
 #include <set>
 #include <tuple>
 #include <unordered_map>
@@ -71,26 +80,77 @@ void Rank(std::vector<ListedEpisode>& episodes, const SummariesByUuid& summaries
   }
 }
 
+/// A place of raw data.
+struct RawRoot {
+  std::string name;
+  std::unique_ptr<Source> bucket = {};  ///< null: a folder
+  std::unique_ptr<Source> listed = {};  ///< the bucket, with the listings that are kept
+  std::unique_ptr<SourceEpisodeFinder> finder = {};
+};
+
+Result<std::vector<RawRoot>> OpenRoots(const MetadataOptions& options,
+                                       const Annotations& annotations,
+                                       const fs::path& listings) {
+  std::vector<RawRoot> roots;
+  for (const std::string& name : options.input.Roots()) {
+    RawRoot& root = roots.emplace_back(RawRoot{.name = name});
+    if (!IsBucketUrl(name)) continue;
+    DF_ASSIGN_OR_RETURN(root.bucket, OpenRawSource(name, options.fetch));
+    root.listed = KeepListings(*root.bucket, listings);
+    root.finder = std::make_unique<SourceEpisodeFinder>(*root.listed, &annotations);
+  }
+  return roots;
+}
+
+ListedEpisode ListedIn(const RawRoot& root,
+                       const SourceEpisode& episode,
+                       const MetadataOptions& options) {
+  ListedEpisode listed;
+  listed.ref = episode.ref;
+  listed.bucket = root.name;
+  listed.fetch_bytes = BytesToFetch(episode.files, options);
+  return listed;
+}
+
+Result<ListedEpisode> FindIn(const RawRoot& root,
+                             const std::string& entry,
+                             const MetadataOptions& options,
+                             const Annotations& annotations) {
+  ListedEpisode episode;
+  if (root.finder) {
+    DF_ASSIGN_OR_RETURN(const SourceEpisode found, root.finder->Find(entry));
+    return ListedIn(root, found, options);
+  }
+  DF_ASSIGN_OR_RETURN(episode.ref,
+                      IsFolderName(entry) ? FindEpisodeByPath(root.name, entry)
+                                          : FindEpisode(root.name, entry, &annotations));
+  return episode;
+}
+
 /// Fills in what is asked for: `found`, and what of it is not there.
 Status FindAskedFor(const MetadataOptions& options,
                     const Annotations& annotations,
-                    std::vector<EpisodeRef>& found,
+                    const std::vector<RawRoot>& roots,
+                    std::vector<ListedEpisode>& found,
                     EpisodeList& list) {
-  const fs::path root = options.input.droid_root;
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
                       ReadEntries(options.selection.episodes, options.input.droid_root));
   for (const std::string& entry : entries) {
-    Result<EpisodeRef> ref = IsFolderName(entry) ? FindEpisodeByPath(root, entry)
-                                                 : FindEpisode(root, entry, &annotations);
-    if (ref) {
+    Result<ListedEpisode> episode = FindIn(roots[0], entry, options, annotations);
+    for (std::size_t i = 1;
+         i < roots.size() && !episode && episode.error().status == status::kNotFound;
+         ++i) {
+      episode = FindIn(roots[i], entry, options, annotations);
+    }
+    if (episode) {
       // A folder without metadata is known by the name it was asked for.
-      if (ref->uuid.empty() && !IsFolderName(entry)) ref->uuid = entry;
-      found.push_back(*std::move(ref));
-    } else if (ref.error().status == status::kNotFound) {
-      list.not_found.push_back(std::move(ref).error());
+      if (episode->ref.uuid.empty() && !IsFolderName(entry)) episode->ref.uuid = entry;
+      found.push_back(*std::move(episode));
+    } else if (episode.error().status == status::kNotFound) {
+      list.not_found.push_back(std::move(episode).error());
       list.not_found_uuids.push_back(entry);
     } else {
-      return tl::unexpected(std::move(ref).error());
+      return tl::unexpected(std::move(episode).error());
     }
   }
   return {};
@@ -109,14 +169,62 @@ void KeepPart(const RunPart& part, std::vector<T>& all) {
   all.erase(all.begin() + static_cast<std::ptrdiff_t>(kept), all.end());
 }
 
+/// Every episode of a bucket that is wanted, by path within labs, outcomes and dates.
+Result<std::vector<ListedEpisode>> ScanBucket(const RawRoot& root, const MetadataOptions& options) {
+  const SelectionOptions& selection = options.selection;
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates,
+                      ListDateFolders(*root.listed, selection.labs, selection.outcome));
+  std::vector<Result<std::vector<ListedEpisode>>> of_dates(dates.size());
+  std::atomic<bool> has_failed = false;
+  ParallelFor(dates.size(), options.fetch.jobs, [&](std::size_t i) {
+    if (has_failed) return;
+    of_dates[i] = ListEpisodesOfDate(*root.listed, dates[i]).map([&](const auto& episodes) {
+      std::vector<ListedEpisode> listed;
+      for (const SourceEpisode& episode : episodes) {
+        listed.push_back(ListedIn(root, episode, options));
+      }
+      return listed;
+    });
+    if (!of_dates[i]) has_failed = true;
+  });
+  std::vector<ListedEpisode> all;
+  for (auto& of_date : of_dates) {
+    if (!of_date) return tl::unexpected(std::move(of_date).error());
+    std::ranges::move(*of_date, std::back_inserter(all));
+  }
+  return all;
+}
+
+/// Every episode of the roots; a folder that an earlier root has counts there.
+Result<std::vector<ListedEpisode>> ScanRoots(const MetadataOptions& options,
+                                             const std::vector<RawRoot>& roots) {
+  std::vector<ListedEpisode> all;
+  std::unordered_set<std::string> paths;
+  for (const RawRoot& root : roots) {
+    std::vector<ListedEpisode> found;
+    if (root.bucket) {
+      DF_ASSIGN_OR_RETURN(found, ScanBucket(root, options));
+    } else {
+      DF_ASSIGN_OR_RETURN(std::vector<EpisodeRef> refs, ScanRawTree(root.name));
+      for (EpisodeRef& ref : refs) found.emplace_back().ref = std::move(ref);
+    }
+    if (roots.size() == 1) return found;
+    for (ListedEpisode& episode : found) {
+      if (paths.insert(episode.ref.relative_path).second) all.push_back(std::move(episode));
+    }
+  }
+  return all;
+}
+
 /// Names folders without metadata as the annotations know them.
-Status NameFolders(const Annotations& annotations, std::vector<EpisodeRef>& found) {
+Status NameFolders(const Annotations& annotations, std::vector<ListedEpisode>& found) {
   std::set<std::string> nameless;
-  for (const EpisodeRef& ref : found) {
-    if (ref.uuid.empty()) nameless.insert(ref.relative_path);
+  for (const ListedEpisode& episode : found) {
+    if (episode.ref.uuid.empty()) nameless.insert(episode.ref.relative_path);
   }
   DF_ASSIGN_OR_RETURN(const auto uuids, annotations.UuidsOfPaths(nameless));
-  for (EpisodeRef& ref : found) {
+  for (ListedEpisode& episode : found) {
+    EpisodeRef& ref = episode.ref;
     const auto known = uuids.find(ref.relative_path);
     if (ref.uuid.empty() && known != uuids.end()) ref.uuid = known->second;
   }
@@ -187,19 +295,22 @@ void SortByQuality(std::vector<ListedEpisode>& episodes) {
   episodes = std::move(ordered);
 }
 
-Result<EpisodeList> ListEpisodes(const MetadataOptions& options, const Annotations& annotations) {
+Result<EpisodeList> ListEpisodes(const MetadataOptions& options,
+                                 const Annotations& annotations,
+                                 const fs::path& listings) {
   const SelectionOptions& selection = options.selection;
   EpisodeList list;
-  std::vector<EpisodeRef> found;
+  std::vector<ListedEpisode> found;
+  DF_ASSIGN_OR_RETURN(const std::vector<RawRoot> roots, OpenRoots(options, annotations, listings));
   if (selection.episodes.empty()) {
-    DF_ASSIGN_OR_RETURN(found, ScanRawTree(options.input.droid_root));
+    DF_ASSIGN_OR_RETURN(found, ScanRoots(options, roots));
     if (found.empty()) {
       return Fail(ErrorKind::kNotFound,
                   "want folders {{lab}}/{{success,failure}}/{{date}}/{{time}}, found none: {}",
                   options.input.droid_root);
     }
   } else {
-    DF_RETURN_IF_ERROR(FindAskedFor(options, annotations, found, list));
+    DF_RETURN_IF_ERROR(FindAskedFor(options, annotations, roots, found, list));
   }
   DF_RETURN_IF_ERROR(NameFolders(annotations, found));
 
@@ -207,7 +318,8 @@ Result<EpisodeList> ListEpisodes(const MetadataOptions& options, const Annotatio
   for (const CalibrationSummary& summary : annotations.Summaries())
     summaries[summary.uuid] = &summary;
   std::unordered_set<std::string_view> uuids;
-  for (const EpisodeRef& ref : found) {
+  for (const ListedEpisode& episode : found) {
+    const EpisodeRef& ref = episode.ref;
     if (!IsWanted(ref, selection)) continue;
     if (!ref.uuid.empty() && !uuids.insert(ref.uuid).second) {
       list.duplicates.push_back(ref);
@@ -215,7 +327,7 @@ Result<EpisodeList> ListEpisodes(const MetadataOptions& options, const Annotatio
     }
     const auto summary = summaries.find(ref.uuid);
     if (!KeepsLimits(summary == summaries.end() ? nullptr : summary->second, selection)) continue;
-    list.episodes.emplace_back().ref = ref;
+    list.episodes.push_back(episode);
   }
   if (list.episodes.empty() && list.not_found.empty()) {
     return Fail(ErrorKind::kNotFound,

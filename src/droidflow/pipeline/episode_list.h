@@ -7,6 +7,8 @@
 #include "droidflow/io/annotations.h"
 #include "droidflow/pipeline/options.h"
 
+#include <cstdint>
+#include <filesystem>
 #include <optional>
 #include <span>
 #include <string>
@@ -15,9 +17,11 @@
 
 namespace droidflow {
 
-/// An episode on disk and how good its calibration is.
+/// An episode, where it is and how good its calibration is.
 struct ListedEpisode {
   EpisodeRef ref;
+  std::string bucket = {};        ///< that has it, of the raw roots; empty: it is on a disk
+  std::uint64_t fetch_bytes = 0;  ///< of what a run fetches of it
   /// Best rank of its calibration metrics, each among all episodes with one of that type: 0 worst …
   /// 1 best. Nothing without a metric.
   std::optional<double> quality;
@@ -54,13 +58,16 @@ void SortByQuality(std::vector<ListedEpisode>& episodes);
 /// Whether an episode is of the labs and the outcome asked for.
 [[nodiscard]] bool IsWanted(const EpisodeRef& ref, const SelectionOptions& selection);
 
-/// Finds, filters, ranks and orders the episodes of `options`. What is finished already plays no
-/// part: the parts of a run are the same at any time, and together all of it.
+/// Finds, filters, ranks and orders the episodes of `options`: each in the first raw root that has
+/// its folder. What is finished already plays no part: the parts of a run are the same at any time,
+/// and together all of it. A bucket is listed once per lab, outcome and date, several at a time.
 ///
+/// @param listings  where listings of buckets are kept and looked for; empty: nowhere.
 /// @return kNotFound when no episode is there or none is of the kind asked for, or the file of
 /// --episodes
 ///         is not there; kUsage for an entry that is neither uuid nor folder.
 [[nodiscard]] Result<EpisodeList> ListEpisodes(const MetadataOptions& options,
-                                               const Annotations& annotations);
+                                               const Annotations& annotations,
+                                               const std::filesystem::path& listings = {});
 
 }  // namespace droidflow

@@ -12,7 +12,9 @@
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/gpus.h"
 #include "droidflow/pipeline/hub_targets.h"
+#include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/run_board.h"
+#include "droidflow/pipeline/run_fetches.h"
 #include "droidflow/pipeline/run_resources.h"
 #include "droidflow/pipeline/run_uploads.h"
 #include "droidflow/pipeline/verify.h"
@@ -73,6 +75,7 @@ class EpisodeWorker {
     std::string depth_status;
     const auto attempt = [&]() -> Result<TaskResult> {
       DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(task.payload));
+      ref.root = FindRoot(context_.options, ref.relative_path);
       DF_RETURN_IF_ERROR(RemoveTree(scratch));
       DF_RETURN_IF_ERROR(MakeDirectories(scratch));
       ProcessedEpisode processed =
@@ -155,7 +158,7 @@ class EpisodeWorker {
 
 /// Which of the selected episodes are still to be done, given what earlier runs recorded.
 struct Decision {
-  std::vector<EpisodeRef> to_do;
+  std::vector<ListedEpisode> to_do;
   std::vector<std::string> requeue;  ///< keys of those that the store thinks finished
   std::vector<Task> here;            ///< finished, with all their files
   std::vector<Task> in_repository;
@@ -239,7 +242,7 @@ Result<Decision> Decide(const EpisodeContext& context,
         ++decision.damaged;
         break;
     }
-    decision.to_do.push_back(ref);
+    decision.to_do.push_back(episodes[i]);
     if (verdicts[i] != Verdict::kNew) decision.requeue.push_back(KeyOf(ref));
   }
   return decision;
@@ -248,13 +251,27 @@ Result<Decision> Decide(const EpisodeContext& context,
 /// Reads the raw tree and the run store at the same time: with 100,000 episodes each takes its
 /// while.
 Result<std::tuple<EpisodeList, std::vector<TaskRecord>>> ListAndLoad(const EpisodeContext& context,
-                                                                     RunStore& store) {
-  std::future<Result<EpisodeList>> listing = std::async(
-      std::launch::async, [&] { return ListEpisodes(context.options, context.annotations); });
+                                                                     RunStore& store,
+                                                                     const fs::path& listings) {
+  std::future<Result<EpisodeList>> listing = std::async(std::launch::async, [&] {
+    return ListEpisodes(context.options, context.annotations, listings);
+  });
   Result<std::vector<TaskRecord>> records = store.LoadAll();
   DF_ASSIGN_OR_RETURN(EpisodeList list, listing.get());
   if (!records) return tl::unexpected(std::move(records).error());
   return std::tuple(std::move(list), *std::move(records));
+}
+
+/// Lists what a new run is about. The folder of its listings stays only with episodes.
+Result<EpisodeList> ListForNewRun(const EpisodeContext& context) {
+  const MetadataOptions& options = context.options;
+  Result<EpisodeList> list = ListEpisodes(options, context.annotations, ListingsFolder(options));
+  if (!list && list.error().kind == ErrorKind::kNotFound) {
+    DF_RETURN_IF_ERROR(RemoveTree(ListingsFolder(options)));
+    std::error_code ignored;
+    fs::remove(options.RunDir(), ignored);
+  }
+  return list;
 }
 
 /// Records episodes that no worker is needed for.
@@ -419,10 +436,14 @@ RunSummary SummarizeRecords(std::span<const TaskRecord> records) {
 Result<RunPlan> PlanRun(const EpisodeContext& context) {
   RunPlan plan;
   std::vector<TaskRecord> records;
+  // Listings that a run has kept serve here too; without one nothing is written.
+  std::error_code ignored;
+  fs::path listings = ListingsFolder(context.options);
+  if (!fs::exists(listings, ignored)) listings.clear();
   if (Result<RunStore> store = RunStore::OpenReadOnly(context.options.RunDir())) {
-    DF_ASSIGN_OR_RETURN(std::tie(plan.list, records), ListAndLoad(context, *store));
+    DF_ASSIGN_OR_RETURN(std::tie(plan.list, records), ListAndLoad(context, *store, listings));
   } else if (store.error().kind == ErrorKind::kNotFound) {
-    DF_ASSIGN_OR_RETURN(plan.list, ListEpisodes(context.options, context.annotations));
+    DF_ASSIGN_OR_RETURN(plan.list, ListEpisodes(context.options, context.annotations, listings));
   } else {
     return tl::unexpected(std::move(store).error());
   }
@@ -432,6 +453,7 @@ Result<RunPlan> PlanRun(const EpisodeContext& context) {
   plan.already_done = decision.already_done;
   plan.quarantined = decision.quarantined;
   plan.to_do = decision.to_do.size();
+  for (const ListedEpisode& episode : decision.to_do) plan.fetch_bytes += episode.fetch_bytes;
   return plan;
 }
 
@@ -439,6 +461,14 @@ Result<RunPlan> PlanRun(const EpisodeContext& context) {
 std::optional<std::uint64_t> MaxStagedBytes(const MetadataOptions& options) {
   if (!options.full.max_staged_gb) return std::nullopt;
   return static_cast<std::uint64_t>(*options.full.max_staged_gb * kGiga);
+}
+
+/// For raw data that is fetched: what is allowed for all, or most of what is free.
+Result<std::uint64_t> RoomForRawData(const MetadataOptions& options) {
+  if (!HasBucket(options.input)) return 0;
+  if (const auto limit_bytes = MaxStagedBytes(options)) return *limit_bytes;
+  DF_ASSIGN_OR_RETURN(const std::uint64_t free_bytes, FreeBytes(FetchedFolder(options)));
+  return free_bytes / 10 * 9;
 }
 
 Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& display) {
@@ -450,7 +480,7 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   // A selection without episodes must not leave a new run directory behind.
   const bool is_new = !fs::exists(options.RunDir());
   if (is_new) {
-    DF_ASSIGN_OR_RETURN(list, ListEpisodes(options, context.annotations));
+    DF_ASSIGN_OR_RETURN(list, ListForNewRun(context));
   }
   DF_ASSIGN_OR_RETURN(const RunLock lock, RunLock::Acquire(options.RunDir()));
   DF_ASSIGN_OR_RETURN(RunStore store, RunStore::Open(options.RunDir()));
@@ -463,7 +493,8 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   DF_RETURN_IF_ERROR(store.ResetRunning());
   DF_ASSIGN_OR_RETURN(RunUploads uploads, RunUploads::Start(options));
   if (!is_new) {
-    DF_ASSIGN_OR_RETURN(std::tie(list, known), ListAndLoad(context, store));
+    DF_ASSIGN_OR_RETURN(std::tie(list, known),
+                        ListAndLoad(context, store, ListingsFolder(options)));
   }
   uploads.WaitForIndex();
   DF_ASSIGN_OR_RETURN(const Decision decision,
@@ -471,7 +502,11 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   // A run that was killed, or did not upload, may have left them out.
   DF_RETURN_IF_ERROR(uploads.Offer(decision.here));
   std::vector<Task> tasks;
-  for (const EpisodeRef& ref : decision.to_do) tasks.push_back(TaskOf(ref));
+  std::vector<FetchTask> fetch_tasks;
+  for (const ListedEpisode& episode : decision.to_do) {
+    tasks.push_back(TaskOf(episode.ref));
+    fetch_tasks.push_back({tasks.back(), episode.bucket, episode.fetch_bytes});
+  }
   DF_RETURN_IF_ERROR(store.AddTasks(tasks));
   DF_RETURN_IF_ERROR(store.Requeue(decision.requeue));
   DF_RETURN_IF_ERROR(RecordUndoable(store, list, context.config_json));
@@ -493,12 +528,15 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   }
   uploads.Begin();
 
-  std::size_t next = 0;
+  DF_ASSIGN_OR_RETURN(
+      RunFetches fetches,
+      RunFetches::Start(
+          options, std::move(fetch_tasks), options.fetch.prefetch * resources.workers));
+  DF_ASSIGN_OR_RETURN(const std::uint64_t raw_bytes, RoomForRawData(options));
   PoolHandlers handlers;
-  handlers.next = [&]() -> Result<std::optional<Task>> {
-    if (next == tasks.size()) return std::nullopt;
-    return tasks[next++];
-  };
+  handlers.has_next = [&] { return fetches.HasNext(); };
+  handlers.next = [&]() -> Result<std::optional<Task>> { return fetches.Next(); };
+  handlers.wakes = [&] { return fetches.wakes(); };
   int in_hand = 0;
   handlers.may_start = [&] {
     // Without uploads `out` does not get smaller: then the disk itself is the limit.
@@ -513,6 +551,7 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   };
   handlers.on_finished = [&](const Task& task, const TaskResult& result) -> Status {
     --in_hand;
+    fetches.Release(task);
     DF_RETURN_IF_ERROR(store.Finish(task.key, result, context.config_json));
     if (result.state == TaskState::kDone) {
       budget.Delivered(result.output_bytes);
@@ -530,13 +569,30 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   };
   handlers.on_dropped = [&](const Task& task, const Error& error) {
     --in_hand;
+    fetches.Release(task);
     return store.Release(task.key, error);
   };
   handlers.on_output = [&](const WorkerContext& worker, std::string_view line) {
     reporter.Output(worker, line);
   };
   const auto tick = [&] { reporter.Tick(*board, budget, uploads); };
+  Status recorded;  // of what could not be fetched
+  const auto poll = [&] {
+    const std::uint64_t staged_bytes = budget.use().bytes;
+    fetches.Poll(raw_bytes - std::min(raw_bytes, staged_bytes));
+    for (auto& [task, error] : fetches.TakeFailures()) {
+      TaskResult result = FailedTask(std::move(error));
+      result.failed_stage = "fetch";
+      result.started_unix_ms = result.finished_unix_ms = UnixNowMs();
+      if (Status kept = store.Finish(task.key, result, context.config_json); !kept && recorded) {
+        recorded = std::move(kept);
+      }
+      ++quarantined;
+      reporter.Finished(task, result);
+    }
+  };
   handlers.tick = [&] {
+    poll();
     uploads.Poll();
     tick();
   };
@@ -554,7 +610,10 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
         return episode_worker.Do(task, worker);
       },
       [&](const WorkerContext& worker) { return episode_worker.SetUp(worker); });
-  const Status ran = pool.Run(handlers);
+  poll();
+  Status ran = pool.Run(handlers);
+  if (ran) ran = recorded ? fetches.Outcome() : recorded;
+  fetches.Stop();
   if (ran || ran.error().kind == ErrorKind::kNoSpace) {
     uploads.Finish(tick);
   } else {

@@ -58,6 +58,7 @@ struct RunPlan {
   std::size_t already_done = 0;
   std::size_t quarantined = 0;  ///< in earlier runs, and left alone
   std::size_t to_do = 0;
+  std::uint64_t fetch_bytes = 0;  ///< from buckets
 };
 [[nodiscard]] Result<RunPlan> PlanRun(const EpisodeContext& context);
 

@@ -3,7 +3,6 @@
 #include "droidflow/episode/status.h"
 #include "droidflow/io/annotations.h"
 #include "droidflow/pipeline/episode_list.h"
-#include "droidflow/transfer/bucket_source.h"
 #include "droidflow/transfer/store.h"
 
 #include <algorithm>
@@ -53,13 +52,6 @@ Status AddToPlan(Source& source,
 }
 
 }  // namespace
-
-Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root) {
-  if (IsBucketUrl(root)) return OpenBucket(root);
-  std::error_code ignored;
-  if (std::filesystem::is_directory(root, ignored)) return MakeFolderSource(root);
-  return Fail(ErrorKind::kNotFound, "neither a folder nor gs://BUCKET/FOLDER: {}", root);
-}
 
 Result<FetchPlan> PlanFetch(Source& source,
                             const SelectionOptions& selection,

@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
-#include <memory>
 #include <string>
 #include <vector>
 
@@ -18,9 +17,6 @@ namespace droidflow {
 
 /// Where DROID is published.
 inline constexpr const char kPublishedRaw[] = "gs://gresearch/robotics/droid_raw/1.0.1";
-
-/// "gs://BUCKET/FOLDER", or a folder of this machine. @return kNotFound, kUsage.
-[[nodiscard]] Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root);
 
 /// What is to be fetched.
 struct FetchPlan {

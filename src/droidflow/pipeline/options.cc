@@ -255,7 +255,8 @@ const std::vector<Option>& Options() {
           Group::kInput,
           "DIR",
           "a folder",
-          "Raw data: {lab}/{success,failure}/{date}/{folder}",
+          "Raw data: {lab}/{success,failure}/{date}/{folder}; given several times: an episode is "
+          "read from the first that has it",
           DF_MEMBER(input.droid_root)),
       Row("annotations",
           Group::kInput,
@@ -300,6 +301,59 @@ const std::vector<Option>& Options() {
           "a folder",
           "Folder with the cameras' factory calibration, SN<serial>.conf",
           DF_MEMBER(input.conf_dir)),
+
+      Row("prefetch",
+          Group::kFetch,
+          "N",
+          "a whole number from 1 to 100",
+          "Episodes per worker that are fetched ahead (2)",
+          DF_MEMBER(fetch.prefetch),
+          {},
+          Between{1, 100}),
+      Row("download_jobs",
+          Group::kFetch,
+          "N",
+          "a whole number from 1 to 64",
+          "Downloads at a time (8)",
+          DF_MEMBER(fetch.jobs),
+          {},
+          Between{1, 64}),
+      Row("download_rate",
+          Group::kFetch,
+          "MB",
+          "a number more than 0",
+          "Megabytes per second of all downloads together (no limit)",
+          DF_MEMBER(fetch.rate_mb_per_s),
+          {},
+          Positive{}),
+      Row("stall_timeout",
+          Group::kFetch,
+          "S",
+          "a whole number from 1 to 3600",
+          "Seconds below 1 kB/s after which a download is tried again (60)",
+          DF_MEMBER(fetch.stall_timeout_s),
+          {},
+          Between{1, 3600}),
+      Row("keep_raw",
+          Group::kFetch,
+          "",
+          "true or false",
+          "Keep what is fetched in {run-dir}/raw, or in --cache-dir without a limit",
+          DF_MEMBER(fetch.keep_raw)),
+      Row("cache_dir",
+          Group::kFetch,
+          "DIR",
+          "a folder",
+          "Keep what is fetched here for other runs",
+          DF_MEMBER(fetch.cache_dir)),
+      Row("cache_gb",
+          Group::kFetch,
+          "GB",
+          "a number more than 0",
+          "Size of --cache-dir; what was used longest ago goes first (100)",
+          DF_MEMBER(fetch.cache_gb),
+          {},
+          Positive{}),
 
       Row("compat",
           Group::kTrack,
@@ -972,6 +1026,15 @@ double TrackOptions::MinPointDepthM() const {
 std::optional<double> TrackOptions::FixedFps() const {
   if (!fps && compat == Compat::kOriginal) return 30.0;
   return fps;
+}
+
+std::vector<std::string> InputOptions::Roots() const {
+  // A folder may have a comma in its name.
+  std::error_code ignored;
+  if (std::filesystem::is_directory(droid_root, ignored)) return {droid_root};
+  std::vector<std::string> roots;
+  ParseValue(droid_root, roots);
+  return roots;
 }
 
 std::filesystem::path MetadataOptions::RunDir() const {

@@ -119,7 +119,7 @@ struct HubOptions {
 
 /// Where raw data and calibration come from. Empty: not given.
 struct InputOptions {
-  std::string droid_root;
+  std::string droid_root;   ///< folders and gs://BUCKET/FOLDER, separated by commas
   std::string annotations;  ///< folder with the published file names
   std::string superset;
   std::string cam2base;
@@ -127,6 +127,20 @@ struct InputOptions {
   std::string episode_paths;
   std::string serials;
   std::string conf_dir;  ///< folder with SN<serial>.conf
+
+  /// The parts of `droid_root`: an episode is read from the first that has it.
+  [[nodiscard]] std::vector<std::string> Roots() const;
+};
+
+/// How a run gets raw data from buckets.
+struct FetchOptions {
+  int prefetch = 2;  ///< episodes per worker that are fetched before they are asked for
+  int jobs = 8;
+  std::optional<double> rate_mb_per_s;  ///< of all together; default: as fast as it goes
+  int stall_timeout_s = 60;
+  bool keep_raw = false;  ///< in {run_dir}/raw
+  std::string cache_dir;  ///< empty: none
+  double cache_gb = 100;
 };
 
 /// One part of a run that several machines share: of its episodes every `count`-th, from `index`
@@ -162,6 +176,7 @@ struct SharedRunOptions {
 struct MetadataOptions {
   TrackOptions track;
   InputOptions input;
+  FetchOptions fetch;
   SelectionOptions selection;
   DepthOptions depth;
   FullOptions full;
@@ -206,7 +221,7 @@ struct MetadataOptions {
 
 /// One row of the table of options, for `--help` and for the command line to walk over.
 struct OptionInfo {
-  enum class Group { kInput, kTrack, kDepth, kSelection, kRun, kFull, kHub };
+  enum class Group { kInput, kFetch, kTrack, kDepth, kSelection, kRun, kFull, kHub };
   std::string key;  ///< with '_'
   Group group;
   std::string value_name;  ///< "DIR", "N", "{step,capture}"; empty: a switch

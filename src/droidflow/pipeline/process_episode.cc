@@ -7,6 +7,7 @@
 #include "droidflow/formats/stl.h"
 #include "droidflow/io/metadata_reader.h"
 #include "droidflow/io/trajectory_reader.h"
+#include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/tracks/camera_poses.h"
 #include "droidflow/tracks/contact_pad.h"
@@ -105,14 +106,14 @@ struct StepInput {
 // Steps -------------------------------------------------------------------------------------------
 
 Status ReadMetadataStep(const StepInput& in, EpisodeData& episode) {
-  const fs::path dir = fs::path(in.context.options.input.droid_root) / episode.ref.relative_path;
+  const fs::path dir = RawFolder(in.context.options, episode.ref);
   DF_ASSIGN_OR_RETURN(episode.metadata, ReadMetadata(dir));
   episode.ref.uuid = episode.metadata.uuid;
   return {};
 }
 
 Status ReadTrajectoryStep(const StepInput& in, EpisodeData& episode) {
-  const fs::path dir = fs::path(in.context.options.input.droid_root) / episode.ref.relative_path;
+  const fs::path dir = RawFolder(in.context.options, episode.ref);
   DF_ASSIGN_OR_RETURN(episode.trajectory, ReadTrajectory(dir / "trajectory.h5"));
   const auto frames = static_cast<std::int64_t>(episode.trajectory.size());
   if (const auto length = episode.metadata.trajectory_length; length && *length != frames) {
@@ -156,11 +157,10 @@ void TakeFps(const TrackOptions& options, EpisodeData& episode) {
 }
 
 Status CollectCamerasStep(const StepInput& in, EpisodeData& episode) {
-  const InputOptions& input = in.context.options.input;
   const CameraInputs inputs{.metadata = episode.metadata,
                             .trajectory = episode.trajectory,
                             .annotations = in.context.annotations,
-                            .episode_dir = fs::path(input.droid_root) / episode.ref.relative_path,
+                            .episode_dir = RawFolder(in.context.options, episode.ref),
                             .conf = in.context.conf,
                             .recording_order = in.context.options.track.recording_order};
   DF_ASSIGN_OR_RETURN(episode.cameras, CollectCameras(inputs, episode.warnings));
@@ -330,8 +330,7 @@ constexpr Step kSteps[] = {
 }  // namespace
 
 Result<Annotations> OpenInputs(const InputOptions& input, const fs::path& indexes) {
-  if (input.droid_root.empty()) return Fail(ErrorKind::kUsage, "--droid-root is needed");
-  DF_RETURN_IF_ERROR(RequireDirectory("--droid-root", input.droid_root, "droidflow fetch"));
+  DF_RETURN_IF_ERROR(CheckRoots(input));
   DF_ASSIGN_OR_RETURN(const AnnotationPaths paths, ResolveAnnotationPaths(input));
   if (!indexes.empty()) return Annotations::OpenIndexed(paths, indexes);
   return Annotations::Open(paths);

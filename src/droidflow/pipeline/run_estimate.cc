@@ -4,9 +4,12 @@
 #include "droidflow/core/stop.h"
 #include "droidflow/core/temporary_folder.h"
 #include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/episode_fetcher.h"
+#include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/run_resources.h"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <system_error>
 #include <utility>
@@ -25,13 +28,29 @@ double SizeOf(const fs::path& file) {
   return error ? 0 : static_cast<double>(bytes);
 }
 
+/// Where the raw files of an episode are; one of a bucket is fetched into `folder`.
+Result<EpisodeRef> Localize(const MetadataOptions& options,
+                            const ListedEpisode& episode,
+                            const fs::path& folder) {
+  EpisodeRef ref = episode.ref;
+  if (episode.bucket.empty()) return ref;
+  MetadataOptions without_cache = options;
+  without_cache.fetch.keep_raw = false;
+  without_cache.fetch.cache_dir.clear();
+  DF_ASSIGN_OR_RETURN(const std::unique_ptr<Source> source,
+                      OpenRawSource(episode.bucket, options.fetch));
+  DF_RETURN_IF_ERROR(EpisodeFetcher(*source, without_cache).Fetch(ref.relative_path, folder));
+  ref.root = folder.string();
+  return ref;
+}
+
 /// Adds one episode of the sample.
 Status AddEpisode(const EpisodeContext& context,
                   const EpisodeRef& ref,
                   DepthWorker* worker,
                   const fs::path& directory,
                   RunEstimate& sum) {
-  const fs::path raw = fs::path(context.options.input.droid_root) / ref.relative_path;
+  const fs::path raw = RawFolder(context.options, ref);
   sum.read_bytes += SizeOf(raw / "trajectory.h5");
   double depth_s = 0;
   MakeDepth make_depth;
@@ -91,15 +110,18 @@ Result<RunEstimate> EstimateRun(const EpisodeContext& context,
   }
   const std::size_t count = std::min(kSample, episodes.size());
   for (std::size_t i = 0; i < count && StopSignal() == 0; ++i) {
-    const EpisodeRef& ref = episodes[i * episodes.size() / count].ref;
-    const fs::path directory = folder.path() / fmt::to_string(i);
+    const fs::path directory = folder.path() / "out";
+    const fs::path raw = folder.path() / "raw";
     DF_RETURN_IF_ERROR(MakeDirectories(directory));
     RunEstimate with_this = estimate;
     // One that fails will be quarantined; it says nothing of the others.
-    if (AddEpisode(context, ref, worker ? &*worker : nullptr, directory, with_this)) {
+    const Result<EpisodeRef> ref =
+        Localize(context.options, episodes[i * episodes.size() / count], raw);
+    if (ref && AddEpisode(context, *ref, worker ? &*worker : nullptr, directory, with_this)) {
       estimate = with_this;
     }
     DF_RETURN_IF_ERROR(RemoveTree(directory));
+    DF_RETURN_IF_ERROR(RemoveTree(raw));
   }
   if (estimate.sampled == 0) return estimate;
   const double share = static_cast<double>(to_do) / static_cast<double>(estimate.sampled);

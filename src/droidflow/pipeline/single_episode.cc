@@ -2,6 +2,7 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/io/episode_finder.h"
+#include "droidflow/pipeline/raw_roots.h"
 
 #include <cstdlib>
 #include <string>
@@ -35,7 +36,7 @@ Result<std::vector<fs::path>> MoveFiles(const fs::path& ready, const fs::path& f
 
 Result<EpisodeRef> FindSingleEpisode(const EpisodeContext& context,
                                      std::string_view uuid_or_folder) {
-  const fs::path root = context.options.input.droid_root;
+  DF_ASSIGN_OR_RETURN(const fs::path root, LocalRoot(context.options.input));
   if (uuid_or_folder.find('/') != std::string_view::npos)
     return FindEpisodeByPath(root, uuid_or_folder);
   return FindEpisode(root, uuid_or_folder, &context.annotations);

@@ -87,7 +87,11 @@ class PartFile {
     return {};
   }
 
-  Status Place(const fs::path& to) { return PlaceFile(fd_.get(), path_, to); }
+  Status Place(const fs::path& to, bool flush) {
+    if (flush) return PlaceFile(fd_.get(), path_, to);
+    if (rename(path_.c_str(), to.c_str()) == 0) return {};
+    return FailErrno(errno, "cannot make " + to.string());
+  }
   void Remove() { unlink(path_.c_str()); }
 
  private:
@@ -189,7 +193,7 @@ Status Downloader::Fetch(const Download& download) {
     }
     const std::string fault =
         too_long ? fmt::format("want bytes {}, have more", size_bytes) : part.FindFault();
-    if (fault.empty()) return part.Place(download.to);
+    if (fault.empty()) return part.Place(download.to, options_.flush);
     if (tries++ == kContentTries) {
       part.Remove();
       return FailAs(source_status::kBadDownload,

@@ -27,6 +27,7 @@ struct DownloadOptions {
   double rate_bytes_per_s = 0;              ///< of all together; 0: as fast as it goes
   int retries = 5;                          ///< after breaks without 1 MiB between them
   std::chrono::milliseconds backoff{1000};  ///< HttpOptions::backoff
+  bool flush = true;                        ///< false: a file may be lost with the power
   Clock* clock = &SystemClock();
 };
 

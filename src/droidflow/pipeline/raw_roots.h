@@ -1,0 +1,42 @@
+#pragma once
+
+/// Where the raw files of an episode are: in one of several folders or buckets.
+
+#include "droidflow/core/source.h"
+#include "droidflow/episode/episode.h"
+#include "droidflow/pipeline/options.h"
+
+#include <filesystem>
+#include <memory>
+#include <string>
+
+namespace droidflow {
+
+/// "gs://BUCKET/FOLDER", or a folder of this machine. @return kNotFound, kUsage.
+[[nodiscard]] Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root,
+                                                            const FetchOptions& options = {});
+
+/// Whether any raw root is a bucket.
+[[nodiscard]] bool HasBucket(const InputOptions& input);
+
+/// Refuses raw roots that are not there, and none. Buckets are not asked. @return kUsage,
+/// kNotFound.
+[[nodiscard]] Status CheckRoots(const InputOptions& input);
+
+/// The only raw root of commands that read no buckets. @return kUsage.
+[[nodiscard]] Result<std::filesystem::path> LocalRoot(const InputOptions& input);
+
+/// A run's own folders: listings of buckets, for good; what was fetched, until it is used.
+[[nodiscard]] std::filesystem::path ListingsFolder(const MetadataOptions& options);
+[[nodiscard]] std::filesystem::path FetchedFolder(const MetadataOptions& options);
+
+/// The raw root that a run reads an episode from: where it was fetched to, or the first folder that
+/// has it.
+[[nodiscard]] std::string FindRoot(const MetadataOptions& options,
+                                   const std::string& relative_path);
+
+/// An episode's folder.
+[[nodiscard]] std::filesystem::path RawFolder(const MetadataOptions& options,
+                                              const EpisodeRef& ref);
+
+}  // namespace droidflow

@@ -1,0 +1,295 @@
+"""Runs over a bucket: what they write is what they write from a folder, and no more is fetched."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import time
+import urllib.parse
+
+import pytest
+from buckets import PREFIX, ROOT, fake_gcs
+from conftest import Dataset, content, stop_group
+from full_runs import QUICK, differing
+
+HEAD_BYTES = 64_000
+
+
+@pytest.fixture(scope="session")
+def films(synth) -> Dataset:
+    return synth(episodes=4, steps=12, seed=5, video="stereo")
+
+
+@pytest.fixture
+def filled(bucket, films):
+    """The bucket with these episodes, and files that no run needs."""
+    shutil.copytree(films.raw, bucket.raw, dirs_exist_ok=True)
+    for episode in films.episodes():
+        (bucket.raw / episode / "trajectory_im128.h5").write_bytes(b"not needed" * 1000)
+    return bucket
+
+
+def inputs(data: Dataset, *roots) -> list:
+    given = ["--annotations", data.annotations, "--conf-dir", data.conf]
+    for root in roots or [ROOT]:
+        given += ["--droid-root", root]
+    return given
+
+
+def media(bucket) -> list[tuple[str, int | None]]:
+    """Name below the root, and how many bytes were asked for (None: all) of each download."""
+    found = []
+    for request in bucket.requests():
+        name = urllib.parse.unquote(request["target"]).split("?")[0].partition(f"/o/{PREFIX}/")[2]
+        if "alt=media" not in request["target"]:
+            continue
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", request["range"])
+        found.append((name, int(asked[2]) - int(asked[1]) + 1 if asked else None))
+    return found
+
+
+def listings(bucket) -> list[str]:
+    return [r["target"] for r in bucket.requests() if "maxResults" in r["target"]]
+
+
+def statuses(droidflow, out: pathlib.Path) -> dict[str, str]:
+    done = droidflow("status", out / ".droidflow", "--all", "--json")
+    return {e["path"]: e["status"] for e in json.loads(done.stdout)["episodes"] if e["status"]}
+
+
+def test_metadata_is_that_of_a_folder(droidflow, filled, films, runs, tmp_path):
+    run = ("metadata", -1, 2, *inputs(films), "--out", tmp_path / "out")
+    planned = json.loads(droidflow(*run, "--dry-run", "--json", code=0, env=filled.env).stdout)
+    assert not (tmp_path / "out").exists()
+    before = len(filled.requests())
+    droidflow(*run, code=0, env=filled.env)
+    assert differing(content(tmp_path / "out"), content(runs(films))) == []
+
+    asked = {}
+    for name, count in media(filled)[-(len(filled.requests()) - before) :]:
+        asked.setdefault(pathlib.PurePath(name).name, set()).add(count)
+        if "recordings" in name:
+            assert count is not None and count <= HEAD_BYTES, name
+    assert "trajectory.h5" in asked and "trajectory_im128.h5" not in asked
+    needed = sum(
+        path.stat().st_size if "recordings" not in path.parts else min(path.stat().st_size, HEAD_BYTES)
+        for path in films.raw.rglob("*")
+        if path.is_file() and (path.suffix == ".json" or path.name == "trajectory.h5" or "-stereo" in path.name)
+    )
+    assert planned["fetch_bytes"] == needed
+    assert {p.name for p in (tmp_path / "out/.droidflow").iterdir()} >= {"listings", "run.sqlite"}
+    assert not (tmp_path / "out/.droidflow/fetched").exists()
+
+    before = len(listings(filled))
+    droidflow(*run, code=0, env=filled.env)
+    assert len(listings(filled)) == before, "what was listed is not listed again"
+
+
+@pytest.mark.parametrize("video", ["still", "mono", "svo2"])
+def test_metadata_knows_every_kind_of_recording(droidflow, bucket, synth, runs, tmp_path, video):
+    data = synth(episodes=2, steps=20, seed=7, video=video)
+    shutil.copytree(data.raw, bucket.raw, dirs_exist_ok=True)
+    droidflow(
+        "metadata", -1, 1, *inputs(data), "--out", tmp_path / "out", code=0, env=bucket.env
+    )
+    assert differing(content(tmp_path / "out"), content(runs(data))) == []
+
+
+def test_full_is_that_of_a_folder(droidflow, filled, films, tmp_path):
+    full = ("full", -1, *QUICK, "--out")
+    droidflow(*full, tmp_path / "local", *films.inputs, code=0, timeout=300)
+    droidflow(*full, tmp_path / "out", *inputs(films), code=0, env=filled.env, timeout=300)
+    assert differing(content(tmp_path / "out"), content(tmp_path / "local")) == []
+    whole = [name for name, count in media(filled) if count is None]
+    assert len(whole) == len(set(whole)), "nothing comes twice"
+    kinds = {re.sub(r".*/\d*|metadata_.*json", "", name) for name in whole}
+    assert kinds <= {"", "trajectory.h5", "-stereo.mp4", ".svo", ".svo2", "_timestamps.json"}
+
+
+def test_faulty_episodes_end_as_from_a_folder(droidflow, bucket, synth, tmp_path):
+    data = synth(episodes=40, steps=12, seed=3, faults=True)
+    shutil.copytree(data.raw, bucket.raw, dirs_exist_ok=True)
+    run = ("metadata", -1, 2, "--out")
+    droidflow(*run, tmp_path / "local", *data.inputs, code=3)
+    droidflow(*run, tmp_path / "out", *inputs(data), code=3, env=bucket.env)
+    assert statuses(droidflow, tmp_path / "out") == statuses(droidflow, tmp_path / "local")
+    assert differing(content(tmp_path / "out"), content(tmp_path / "local")) == []
+
+
+def test_the_first_root_that_has_an_episode_counts(droidflow, filled, films, runs, tmp_path):
+    here, there = films.episodes()[:2], films.episodes()[2:]
+    for episode in here:
+        shutil.copytree(films.raw / episode, tmp_path / "raw" / episode)
+    roots = inputs(films, tmp_path / "raw", ROOT)
+    droidflow("metadata", -1, 2, *roots, "--out", tmp_path / "out", code=0, env=filled.env)
+    assert differing(content(tmp_path / "out"), content(runs(films))) == []
+    fetched = {str(pathlib.PurePath(name.split("/recordings")[0])) for name, _ in media(filled)}
+    assert all(any(name.startswith(str(e)) for e in there) for name in fetched)
+
+    uuids = ",".join(films.uuid(episode) for episode in films.episodes())
+    droidflow(
+        *("metadata", -1, 2, *roots, "--out", tmp_path / "named", "--episodes", uuids),
+        code=0,
+        env=filled.env,
+    )
+    assert differing(content(tmp_path / "named"), content(runs(films))) == []
+
+
+def test_killed_half_way_it_goes_on(droidflow, bucket, synth, runs, tmp_path):
+    data = synth(episodes=24, steps=12, seed=9)
+    shutil.copytree(data.raw, bucket.raw, dirs_exist_ok=True)
+    out = tmp_path / "out"
+    run = ("metadata", -1, 2, *inputs(data), "--out", out)
+    process = droidflow.start(*run, env={**droidflow.environment, **bucket.env})
+    try:
+        deadline = time.monotonic() + 60
+        while len(list(out.glob("*/*/*/*/quality.json"))) < 4 and time.monotonic() < deadline:
+            assert process.poll() is None or process.returncode == 0
+            time.sleep(0.005)
+        os.killpg(process.pid, signal.SIGKILL)
+    finally:
+        stop_group(process)
+    before = len(listings(bucket))
+    droidflow(*run, code=0, env=bucket.env)
+    assert differing(content(out), content(runs(data))) == []
+    assert len(listings(bucket)) == before
+    assert not (out / ".droidflow/fetched").exists()
+
+
+def test_what_cannot_be_fetched_is_quarantined_by_name(droidflow, filled, films, runs, tmp_path):
+    gone, wrong, cut, fine = films.episodes()
+    # A path is asked for percent-encoded; rules see it decoded.
+    filled.fault(about=f"{re.escape(gone.name)}/trajectory.h5.*media", status=404, count=None)
+    filled.fault(about=f"{re.escape(wrong.name)}/trajectory.h5.*media", flip=True, count=None)
+    filled.fault(about=f"{re.escape(cut.name)}/trajectory.h5.*media", cut=1000, count=2)
+    out = tmp_path / "out"
+    run = ("metadata", -1, 2, *inputs(films), "--out", out)
+    done = droidflow(*run, code=3, env=filled.env)
+    assert statuses(droidflow, out) == {str(gone): "not_in_bucket", str(wrong): "bad_download"}
+    assert "not_in_bucket" in done.stdout
+    want = content(runs(films))
+    kept = {n: v for n, v in want.items() if n.startswith((str(cut), str(fine)))}
+    assert differing(content(out), kept) == []
+    filled.heal()
+    droidflow(*run, "--retry-quarantined", code=0, env=filled.env)
+    assert differing(content(out), want) == []
+
+
+def test_a_bucket_that_does_not_answer_ends_the_run(droidflow, filled, films, runs, tmp_path):
+    out = tmp_path / "out"
+    run = ("metadata", -1, 1, *inputs(films), "--out", out, "--prefetch", 1)
+    busy = {"status": 503, "headers": {"Retry-After": "0"}, "count": None}
+    filled.fault(about="trajectory.h5.*media", after=1, **busy)
+    done = droidflow(*run, "--json", code=1, env=filled.env, timeout=120)
+    assert "run again to go on" in done.stderr
+    summary = json.loads(done.stdout)
+    assert summary["quarantined"] == 0 and summary["done"] == 1
+    assert summary["run"]["pending"] == 3
+    filled.heal()
+    droidflow(*run, code=0, env=filled.env)
+    assert differing(content(out), content(runs(films))) == []
+
+
+@pytest.mark.parametrize("which", [0, -1])
+def test_one_file_that_does_not_come_is_one_episode(droidflow, filled, films, tmp_path, which):
+    bad = films.episodes()[which]
+    busy = {"status": 503, "headers": {"Retry-After": "0"}, "count": None}
+    filled.fault(about=f"{re.escape(bad.name)}/trajectory.h5.*media", **busy)
+    out = tmp_path / "out"
+    run = ("metadata", -1, 1, *inputs(films), "--out", out)
+    droidflow(*run, code=3, env=filled.env, timeout=120)
+    assert set(statuses(droidflow, out)) == {str(bad)}
+    assert len(list(out.glob("*/*/*/*/quality.json"))) == 3
+
+
+def test_raw_data_is_kept_when_asked_for(droidflow, filled, films, runs, tmp_path):
+    out = tmp_path / "out"
+    run = (*inputs(films), "--out", out)
+    droidflow("metadata", -1, 2, *run, "--keep-raw", code=0, env=filled.env)
+    raw = out / ".droidflow/raw"
+    kept = {str(p.relative_to(raw)) for p in raw.rglob("*") if p.is_file()}
+    assert all("-stereo" not in name for name in kept), "heads are no recordings"
+    for name in kept:
+        assert (raw / name).read_bytes() == (filled.raw / name).read_bytes()
+    assert {f"{e}/trajectory.h5" for e in films.episodes()} <= kept
+
+
+def test_a_cache_serves_the_next_pipeline(droidflow, filled, films, tmp_path):
+    cache = ("--cache-dir", tmp_path / "cache", "--cache-gb", 1)
+    run = (*inputs(films), *cache, "--out")
+    droidflow("metadata", -1, 2, *run, tmp_path / "a", code=0, env=filled.env)
+    before = len(media(filled))
+    droidflow("full", 2, *QUICK, *run, tmp_path / "b", code=0, env=filled.env, timeout=300)
+    again = [name for name, _ in media(filled)[before:]]
+    assert again and all("recordings" in name for name in again)
+    before = len(media(filled))
+    droidflow("full", 2, *QUICK, *run, tmp_path / "c", code=0, env=filled.env, timeout=300)
+    assert all(count is not None for _, count in media(filled)[before:]), "heads only"
+    small = (*inputs(films), "--cache-dir", tmp_path / "small", "--cache-gb", "1e-9", "--out")
+    droidflow("metadata", -1, 2, *small, tmp_path / "d", code=0, env=filled.env)
+    assert not [p for p in (tmp_path / "small").rglob("*") if p.is_file()]
+
+
+def test_a_small_disk_budget_does_not_stop_the_run(droidflow, filled, films, tmp_path):
+    few = ("--max-staged-gb", "1e-6", "--prefetch", 4, "--workers", 2)
+    out = tmp_path / "out"
+    droidflow(
+        *("full", 2, *QUICK, *inputs(films), *few, "--out", out, "--scratch-dir", tmp_path / "fast"),
+        code=0,
+        env=filled.env,
+        timeout=300,
+    )
+    assert len(list(out.glob("*/*/*/*/quality.json"))) == 2
+    assert not [p for p in (tmp_path / "fast").rglob("*") if p.is_file()]
+
+
+def test_other_commands_want_a_folder(droidflow, filled, films, tmp_path):
+    uuid = films.uuid(films.episodes()[0])
+    done = droidflow("tracks", "--episode-id", uuid, *inputs(films), "--out", tmp_path, code=2, env=filled.env)
+    assert "want one folder" in done.stderr
+    done = droidflow("metadata", "--droid-root", "gs://", "--out", tmp_path / "out", code=2)
+    assert "want gs://BUCKET/FOLDER" in done.stderr
+    done = droidflow("metadata", *inputs(films, "gs://none/x"), "--out", tmp_path / "out", code=10, env=filled.env)
+    assert "gs://none/x" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_availability_says_what_is_where(droidflow, filled, films, tmp_path):
+    first = films.episodes()[0]
+    shutil.copytree(films.raw / first, tmp_path / "raw" / first)
+    given = ("availability", *inputs(films, tmp_path / "raw", ROOT)[:2], "--droid-root")
+    given += (tmp_path / "raw", "--droid-root", ROOT)
+    told = json.loads(droidflow(*given, "--json", code=0, env=filled.env).stdout)
+    assert [e["path"] for e in told["episodes"]] == [str(e) for e in films.episodes()]
+    for episode in told["episodes"]:
+        is_first = episode["path"] == str(first)
+        folder = (films.raw if is_first else filled.raw) / episode["path"]
+        assert episode["roots"] == ([str(tmp_path / "raw")] if is_first else []) + [ROOT]
+        assert episode["bytes"] == sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+        assert episode["trajectory_bytes"] == (folder / "trajectory.h5").stat().st_size
+        assert episode["stereo_mp4"] == len(list(folder.glob("recordings/MP4/*-stereo.mp4")))
+        assert episode["metadata_bytes"] <= episode["full_bytes"] <= episode["bytes"]
+    assert told["total"]["episodes"] == sum(lab["episodes"] for lab in told["labs"].values()) == 4
+    assert told["total"]["bytes"] == sum(e["bytes"] for e in told["episodes"])
+
+    table = droidflow(*given, code=0, env=filled.env).stdout.splitlines()
+    assert table[0].split()[:2] == ["lab", "episodes"] and table[-1].split()[:2] == ["all", "4"]
+    missing = "TRI+00000000+2023-11-03-12h-00m-00s"
+    done = droidflow(*given, "--csv", "--episodes", f"{films.uuid(first)},{missing}", code=3, env=filled.env)
+    (row,) = csv.DictReader(io.StringIO(done.stdout))
+    assert row["path"] == str(first) and row["roots"] == f"{tmp_path / 'raw'} {ROOT}"
+    assert row["calibrated_cameras"] == str(told["episodes"][0]["calibrated_cameras"])
+
+
+def test_runs_over_fake_gcs_server(droidflow, fake_gcs_server, filled, films, runs, tmp_path):
+    shutil.copytree(filled.raw, tmp_path / "data/bucket" / PREFIX)
+    run = ("metadata", -1, 2, *inputs(films), "--out", tmp_path / "out")
+    with fake_gcs(fake_gcs_server, tmp_path / "data", tmp_path / "log") as env:
+        droidflow(*run, code=0, env=env)
+    assert differing(content(tmp_path / "out"), content(runs(films))) == []
