@@ -35,7 +35,7 @@ class Listing(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self):
         query = dict(urllib.parse.parse_qsl(urllib.parse.urlparse(self.path).query))
-        prefix = query["prefix"]
+        prefix = query.get("prefix", "")
         date = "AUTOLab/success/2023-07-07/"
         if query.get("delimiter"):
             rest = date[len(prefix) :] if date.startswith(prefix) else ""

@@ -199,8 +199,8 @@ def test_what_cannot_be_fetched_is_quarantined_by_name(droidflow, filled, stills
 def test_a_bucket_that_does_not_answer_ends_the_run(droidflow, filled, stills, runs, tmp_path):
     out = tmp_path / "out"
     run = ("metadata", -1, 1, *inputs(stills), "--out", out, "--prefetch", 1)
-    busy = {"status": 503, "headers": {"Retry-After": "0"}, "count": None}
-    filled.fault(about="trajectory.h5.*media", after=1, **busy)
+    broken = {"status": 501, "count": None}  # which no request is repeated for
+    filled.fault(about="trajectory.h5.*media", after=1, **broken)
     done = droidflow(*run, "--json", code=1, env=filled.env, timeout=120)
     assert "run again to go on" in done.stderr
     summary = json.loads(done.stdout)
@@ -214,8 +214,8 @@ def test_a_bucket_that_does_not_answer_ends_the_run(droidflow, filled, stills, r
 @pytest.mark.parametrize("which", [0, -1])
 def test_one_file_that_does_not_come_is_one_episode(droidflow, filled, stills, tmp_path, which):
     bad = stills.episodes()[which]
-    busy = {"status": 503, "headers": {"Retry-After": "0"}, "count": None}
-    filled.fault(about=f"{re.escape(bad.name)}/trajectory.h5.*media", **busy)
+    broken = {"status": 501, "count": None}  # which no request is repeated for
+    filled.fault(about=f"{re.escape(bad.name)}/trajectory.h5.*media", **broken)
     out = tmp_path / "out"
     run = ("metadata", -1, 1, *inputs(stills), "--out", out)
     droidflow(*run, code=3, env=filled.env, timeout=120)

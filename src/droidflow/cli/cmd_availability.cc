@@ -100,11 +100,13 @@ std::string CsvField(const Json& value) {
 
 void PrintCsv(const Availability& availability) {
   std::vector<std::string> names;
-  for (const auto& [name, value] : ToJson(EpisodeAvailability{}).items()) names.push_back(name);
+  const Json none = ToJson(EpisodeAvailability{});
+  for (const auto& [name, value] : none.items()) names.push_back(name);
   fmt::print("{}\n", fmt::join(names, ","));
   for (const EpisodeAvailability& episode : availability.episodes) {
     std::vector<std::string> fields;
-    for (const auto& [name, value] : ToJson(episode).items()) fields.push_back(CsvField(value));
+    const Json object = ToJson(episode);
+    for (const auto& [name, value] : object.items()) fields.push_back(CsvField(value));
     fmt::print("{}\n", fmt::join(fields, ","));
   }
 }

@@ -78,7 +78,8 @@ class EpisodeFetcherTest : public testing::Test {
     options.episodes = 1;
     options.steps = 3;
     EXPECT_THAT(Synthesize(folder_ / "data", options), IsOk());
-    for (const FileStamp& file : ListFiles(raw()).value()) {
+    const std::vector<FileStamp> files = ListFiles(raw()).value();
+    for (const FileStamp& file : files) {
       const fs::path path = file.name;
       if (path.filename() == "trajectory.h5") episode_ = path.parent_path();
     }
@@ -176,7 +177,8 @@ TEST_F(EpisodeFetcherTest, KeepsWholeFilesForTheNext) {
   EXPECT_EQ(source.read_bytes.at(trajectory), before_bytes);
   EXPECT_EQ(ReadFileText(folder_ / "two" / trajectory).value(),
             ReadFileText(raw() / trajectory).value());
-  for (const FileStamp& file : ListFiles(folder_ / "cache").value()) {
+  const std::vector<FileStamp> files = ListFiles(folder_ / "cache").value();
+  for (const FileStamp& file : files) {
     EXPECT_EQ(ReadFileText(folder_ / "cache" / file.name).value(),
               ReadFileText(raw() / file.name).value());
   }

@@ -29,7 +29,8 @@ class FileCacheTest : public testing::Test {
   fs::path kept() const { return folder_.path() / "kept"; }
   std::vector<std::string> Names() const {
     std::vector<std::string> names;
-    for (const FileStamp& file : ListFiles(kept()).value()) names.push_back(file.name);
+    const std::vector<FileStamp> files = ListFiles(kept()).value();
+    for (const FileStamp& file : files) names.push_back(file.name);
     return names;
   }
 
