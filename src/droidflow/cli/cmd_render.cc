@@ -6,6 +6,7 @@
 #include "droidflow/pipeline/doctor.h"
 #include "droidflow/pipeline/render_episode.h"
 #include "droidflow/pipeline/verify.h"
+#include "droidflow/transfer/bucket_source.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -47,7 +48,12 @@ int RunRender(RenderCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
   if (!options) return Report(options.error());
   RenderOptions& render = command.options;
-  render.droid_root = options->input.droid_root;
+  for (const std::string& root : options->input.Roots()) {
+    if (IsBucketUrl(root)) {
+      return Report({ErrorKind::kUsage, "--droid-root: want a folder on this machine: " + root});
+    }
+    render.droid_roots.emplace_back(root);
+  }
   render.conf_dir = options->input.conf_dir;
   const auto has = [&](std::string_view name) {
     return std::ranges::any_of(

@@ -25,6 +25,7 @@
 #include <map>
 #include <memory>
 #include <span>
+#include <system_error>
 #include <utility>
 
 #include <fmt/format.h>
@@ -453,10 +454,18 @@ Status EpisodeRenderer::LoadCamera(const ArrayReader& tracks,
 void EpisodeRenderer::LoadRecording(const std::string& serial, RenderedCamera& camera) {
   const Result<Json> video = ReadJsonObject(directory_ / VideoFile(serial));
   if (!video) return Note(fmt::format("camera {}: no recording is known", serial));
-  if (options_.droid_root.empty()) {
+  if (options_.droid_roots.empty()) {
     return Note(fmt::format("camera {}: its recording takes --droid-root", serial));
   }
-  const fs::path path = options_.droid_root / source_path_ / video->value("file", "");
+  const auto path_below = [&](const fs::path& root) {
+    return root / source_path_ / video->value("file", "");
+  };
+  const auto& roots = options_.droid_roots;
+  const auto found = std::ranges::find_if(roots, [&](const fs::path& root) {
+    std::error_code ignored;
+    return fs::exists(path_below(root), ignored);
+  });
+  const fs::path path = path_below(found == roots.end() ? roots.front() : *found);
   Result<Backdrop> backdrop = Backdrop::Open(path, serial, camera.intrinsics, options_);
   if (!backdrop) return Note(fmt::format("camera {}: {}", serial, backdrop.error().message));
   camera.recording = *std::move(backdrop);

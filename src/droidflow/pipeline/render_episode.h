@@ -13,7 +13,8 @@
 namespace droidflow {
 
 struct RenderOptions {
-  std::filesystem::path droid_root = {};  ///< where the recordings are; empty: none is shown
+  /// Where the recordings are, the first that has one counts; none: none is shown.
+  std::vector<std::filesystem::path> droid_roots = {};
   std::filesystem::path conf_dir = {};    ///< calibration, which raw recordings need to be shown
   std::vector<std::string> cameras = {};  ///< roles or serials; empty: all that have 2-D tracks
   bool tracks = true;                     ///< points, their tails, and the way of the gripper
