@@ -20,9 +20,9 @@ namespace droidflow {
 namespace {
 
 /// As far as the names of its files tell.
-EpisodeAvailability Describe(const SourceEpisode& episode,
-                             const std::string& root,
-                             const MetadataOptions& options) {
+EpisodeAvailability DescribeFiles(const SourceEpisode& episode,
+                                  const std::string& root,
+                                  const MetadataOptions& options) {
   EpisodeAvailability found{.ref = episode.ref, .roots = {root}};
   for (const SourceEntry& file : episode.files) {
     found.bytes += file.size_bytes;
@@ -74,7 +74,7 @@ Status FindEntries(const MetadataOptions& options,
       } else if (found) {
         found->roots.push_back(root.name);
       } else {
-        found = Describe(*episode, root.name, options);
+        found = DescribeFiles(*episode, root.name, options);
       }
     }
     if (!found) {
@@ -102,7 +102,7 @@ Status FindAll(const MetadataOptions& options,
       of_dates[i] = ListEpisodesOfDate(*root.source, dates[i]).map([&](const auto& episodes) {
         std::vector<EpisodeAvailability> described;
         for (const SourceEpisode& episode : episodes) {
-          described.push_back(Describe(episode, root.name, options));
+          described.push_back(DescribeFiles(episode, root.name, options));
         }
         return described;
       });
