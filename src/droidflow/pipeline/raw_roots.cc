@@ -58,10 +58,9 @@ Result<fs::path> LocalRoot(const InputOptions& input) {
 fs::path ListingsFolder(const MetadataOptions& options) { return options.RunDir() / "listings"; }
 
 fs::path FetchedFolder(const MetadataOptions& options) {
-  const fs::path parent = options.scratch_dir.empty()
-                              ? options.RunDir()
-                              : options.scratch_dir / HiddenFolderOfRun(options);
-  return parent / "fetched";
+  if (options.scratch_dir.empty()) return options.RunDir() / "fetched";
+  // Beside unfinished work, which has a disk budget of its own.
+  return options.scratch_dir / (HiddenFolderOfRun(options) += "-fetched");
 }
 
 std::string FindRoot(const MetadataOptions& options, const std::string& relative_path) {
