@@ -80,7 +80,7 @@ def test_values_that_help_lists_are_completed(droidflow):
         ("depth --backend=external:x", [":folders\t--backend=external:"]),
         ("metadata --points ", []),
         ("metadata --points 4 --no-such 1", []),
-        ("no-such-command a", []),
+        ("no-such-command zz", []),
     ],
 )
 def test_paths_are_asked_for_where_paths_stand(droidflow, line, want):

@@ -37,14 +37,14 @@ struct FetchFlags {
 
   void AddTo(CLI::App& command) {
     command.add_option("--download-jobs", download.jobs, "Downloads at a time")
-        ->check(CLI::Range(1, 64))
+        ->check(CLI::Range(1, 64).description(""))
         ->type_name("N")
         ->capture_default_str();
     command
         .add_option("--download-rate",
                     rate_mb_per_s,
                     "Megabytes per second of all downloads together (no limit)")
-        ->check(CLI::Range(0.1, 1e6))
+        ->check(CLI::Range(0.1, 1e6).description(""))
         ->type_name("MB");
     command.add_flag("--json", json, "Print JSON");
     command.add_flag("--dry-run", dry_run, "Say what would be fetched, and how many bytes");
