@@ -101,6 +101,7 @@ Status FindAll(const MetadataOptions& options,
       if (has_failed) return;
       of_dates[i] = ListEpisodesOfDate(*root.source, dates[i]).map([&](const auto& episodes) {
         std::vector<EpisodeAvailability> described;
+        described.reserve(episodes.size());
         for (const SourceEpisode& episode : episodes) {
           described.push_back(DescribeFiles(episode, root.name, options));
         }

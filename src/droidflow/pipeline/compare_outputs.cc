@@ -239,8 +239,9 @@ Status OutputComparer::CompareJson(const Pair& paths, const std::string& name) {
     const Json flat = json.flatten();
     for (const auto& [pointer, value] : flat.items()) {
       const bool is_changing =
-          name == kQualityFile &&
-          std::ranges::any_of(kChanging, [&](auto key) { return pointer.starts_with(key); });
+          name == kQualityFile && std::ranges::any_of(kChanging, [&path = pointer](auto key) {
+            return path.starts_with(key);
+          });
       if (strict_ || !is_changing) values.at(side).emplace(pointer, value);
     }
   }

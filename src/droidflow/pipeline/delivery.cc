@@ -163,10 +163,9 @@ std::vector<fs::path> Delivery::StagedFolders() const {
 bool HasResult(const fs::path& directory, const std::string& config_json) {
   const Result<std::string> text = ReadFileText(directory / "quality.json");
   if (!text) return false;
-  using Json = nlohmann::json;
-  const Json quality = Json::parse(*text, nullptr, /*allow_exceptions=*/false);
+  const auto quality = nlohmann::json::parse(*text, nullptr, /*allow_exceptions=*/false);
   return quality.is_object() && quality.contains("config") &&
-         quality["config"] == Json::parse(config_json);
+         quality["config"] == nlohmann::json::parse(config_json);
 }
 
 fs::path HiddenFolderOfRun(const MetadataOptions& options) {

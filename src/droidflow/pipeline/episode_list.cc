@@ -180,6 +180,7 @@ Result<std::vector<ListedEpisode>> ScanBucket(const RawRoot& root, const Metadat
     if (has_failed) return;
     of_dates[i] = ListEpisodesOfDate(*root.listed, dates[i]).map([&](const auto& episodes) {
       std::vector<ListedEpisode> listed;
+      listed.reserve(episodes.size());
       for (const SourceEpisode& episode : episodes) {
         listed.push_back(ListedIn(root, episode, options));
       }

@@ -53,6 +53,7 @@ class FetchProcess {
 
   void Run() {
     std::vector<std::thread> threads;
+    threads.reserve(static_cast<std::size_t>(options_.fetch.jobs));
     for (int i = 0; i < options_.fetch.jobs; ++i) threads.emplace_back([this] { Work(); });
     std::string heard;
     std::array<char, 4096> buffer{};

@@ -29,6 +29,7 @@ class StoreSource : public Source {
       return Fail(ErrorKind::kNotFound, "no such folder at {}: {}", Describe(), folder);
     }
     std::vector<SourceEntry> entries;
+    entries.reserve(by_name.size());
     for (auto& [name, entry] : by_name) entries.push_back(std::move(entry));
     return entries;
   }
