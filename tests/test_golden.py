@@ -723,5 +723,5 @@ def test_a_long_episode_is_never_held_whole(droidflow, golden, tmp_path):
     # A sanitizer takes memory of its own, more the larger the program is.
     if "DROIDFLOW_SANITIZED" not in os.environ:
         assert peak_kib / 1024 <= 256, "MiB, the larger of coordinator and worker"
-    droidflow("verify", tmp_path / "out", code=0)
+    droidflow("verify", tmp_path / "out", code=0, timeout=300)
     shutil.rmtree(tmp_path)
