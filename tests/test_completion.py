@@ -11,6 +11,7 @@ import signal
 import subprocess
 import time
 
+import conftest
 import pytest
 from conftest import REPOSITORY
 
@@ -60,6 +61,11 @@ def test_values_that_help_lists_are_completed(droidflow):
     assert lists > 10
 
 
+def need(program: str) -> None:
+    if not shutil.which(program):
+        conftest._unavailable(f"{program} is not installed")
+
+
 @pytest.mark.parametrize(
     "line, want",
     [
@@ -100,8 +106,7 @@ def test_an_option_that_is_there_and_hidden_commands_are_not_offered(droidflow):
 def test_the_script_of_a_shell_is_the_installed_one_and_sound(droidflow, tmp_path, shell, script):
     text = droidflow("completion", shell, code=0).stdout
     assert text == (COMPLETIONS / script).read_text()
-    if not shutil.which(shell):
-        pytest.skip(f"{shell} is not installed")
+    need(shell)
     (tmp_path / script).write_text(text)
     command = [shell, "--no-execute" if shell == "fish" else "-n", tmp_path / script]
     environment = {**os.environ, "HOME": str(tmp_path)}
@@ -179,7 +184,6 @@ def test_bash_completes_at_a_terminal(path, tmp_path, line, want):
     assert re.search("<<(.*?)>>", shown)[1] == want, shown
 
 
-@pytest.mark.skipif(not shutil.which("fish"), reason="fish is not installed")
 @pytest.mark.parametrize(
     "line, want",
     [
@@ -194,6 +198,7 @@ def test_bash_completes_at_a_terminal(path, tmp_path, line, want):
     ],
 )
 def test_fish_completes(path, tmp_path, line, want):
+    need("fish")
     script = f"source {COMPLETIONS}/droidflow.fish; complete -C '{line}'"
     environment = {**os.environ, "PATH": path, "HOME": str(tmp_path)}
     done = subprocess.run(
@@ -206,7 +211,6 @@ def test_fish_completes(path, tmp_path, line, want):
     assert [line.partition("\t")[0] for line in done.stdout.splitlines()] == want, done
 
 
-@pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
 @pytest.mark.parametrize(
     "line, want",
     [
@@ -220,6 +224,7 @@ def test_fish_completes(path, tmp_path, line, want):
     ],
 )
 def test_zsh_completes(path, tmp_path, line, want):
+    need("zsh")
     # At a pseudo-terminal of zsh's own; Control-X prints the line as it stands.
     script = f"""
       zmodload zsh/zpty
