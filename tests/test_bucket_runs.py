@@ -234,6 +234,24 @@ def test_one_file_that_does_not_come_is_one_episode(droidflow, filled, stills, t
     assert len(list(out.glob("*/*/*/*/quality.json"))) == 3
 
 
+def test_a_download_that_stalls_is_tried_again(droidflow, filled, stills, runs, tmp_path):
+    filled.fault(about="trajectory.h5.*media", drip=10)  # it would take hours
+    filled.fault(about="mp4.*media", drip=10)
+    out = tmp_path / "out"
+    droidflow("metadata", -1, 1, *inputs(stills), "--out", out, "--stall-timeout", 2, code=0, env=filled.env, timeout=120)
+    assert differing(content(out), content(runs(stills))) == []
+
+
+def test_downloads_keep_to_the_rate(droidflow, filled, stills, runs, tmp_path):
+    out, mb_per_s = tmp_path / "out", 0.5
+    run = ("metadata", -1, 2, *inputs(stills), "--out", out, "--download-rate", mb_per_s)
+    plan = json.loads(droidflow(*run, "--dry-run", "--json", code=0, env=filled.env).stdout)
+    start = time.monotonic()
+    droidflow(*run, code=0, env=filled.env)
+    assert time.monotonic() - start >= 0.9 * plan["fetch_bytes"] / 1e6 / mb_per_s
+    assert differing(content(out), content(runs(stills))) == []
+
+
 def test_raw_data_is_kept_when_asked_for(droidflow, filled, stills, runs, tmp_path):
     out = tmp_path / "out"
     run = (*inputs(stills), "--out", out)

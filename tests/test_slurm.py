@@ -18,6 +18,7 @@ import threading
 import time
 
 import pytest
+from buckets import ROOT
 from conftest import REPOSITORY, Dataset, _unavailable, content, stop_group
 from full_runs import QUICK
 
@@ -163,6 +164,7 @@ class Run:
         self.data = Dataset(data.annotations, data.conf, folder / "raw")
         shutil.copytree(data.raw, self.data.raw)
         self.gates: list[Gate] = []
+        self.more: dict[str, str] = {}  # environment
 
     def gate(self, episode: int = 0) -> Gate:
         """A gate before an episode, by its place in the run."""
@@ -173,7 +175,7 @@ class Run:
 
     @property
     def environment(self) -> dict[str, str]:
-        return {"SLURM_CONF": str(self.lab.slurm_conf)}
+        return {"SLURM_CONF": str(self.lab.slurm_conf), **self.more}
 
     def __call__(self, verb: str, *flags, code: int | None = DONE, **options):
         return self.droidflow(
@@ -344,6 +346,18 @@ def test_depth_is_that_of_one_machine(droidflow, lab, synth, tmp_path):
     assert run.wait()["complete"]
     assert any(name.endswith("depth.mkv") for name in results(run.out))
     run.check(results(tmp_path / "alone"))
+
+
+@needs_slurm
+def test_bucket_gives_what_a_folder_gives(run, bucket, wanted):
+    """The tasks fetch what is theirs."""
+    bucket.raw.rmdir()
+    run.data.raw.rename(bucket.raw)
+    run.data = Dataset(run.data.annotations, run.data.conf, ROOT)
+    run.more = bucket.env
+    run.submit(each=3)
+    assert run.wait()["complete"]
+    run.check(wanted)
 
 
 @needs_slurm

@@ -25,6 +25,7 @@ import argparse
 import base64
 import hashlib
 import json
+import os
 import pathlib
 import re
 import signal
@@ -35,7 +36,7 @@ import urllib.parse
 
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
-from hub_server.wire import Dropped, Request, Response, Server  # noqa: E402
+from hub_server.wire import Body, Dropped, Request, Response, Server  # noqa: E402
 
 
 def shifted(crc: int) -> int:
@@ -116,8 +117,7 @@ class Bucket:
         after = base64.b64decode(query.get("pageToken", "")).decode()
         left = int(query.get("maxResults", 1000))
         items, prefixes, last, token = [], [], after, {}
-        names = (p for p in self.folder.rglob("*") if p.is_file())
-        for name in sorted(str(p.relative_to(self.folder)) for p in names):
+        for name in self.names(prefix):
             if not name.startswith(prefix) or name <= after:
                 continue
             end = name.find(delimiter, len(prefix)) if delimiter else -1
@@ -136,16 +136,24 @@ class Bucket:
         page = token | ({"items": items} if items else {})
         return Response(200, {}, json.dumps(page | ({"prefixes": prefixes} if prefixes else {})))
 
+    def names(self, prefix: str) -> list[str]:
+        """Those of all files in the folder that a prefix begins with."""
+        top = os.path.join(self.folder, prefix.rpartition("/")[0])
+        paths = (f"{at}/{file}" for at, _, files in os.walk(top.rstrip("/")) for file in files)
+        skipped = len(str(self.folder)) + 1
+        return sorted(path[skipped:] for path in paths)
+
     def item(self, name: str) -> dict:
-        path = self.folder / name
-        stamp = (name, path.stat().st_mtime_ns)
+        path = os.path.join(self.folder, name)
+        status = os.stat(path)
+        stamp = (name, status.st_mtime_ns)
         if stamp not in self.sums:
-            data = path.read_bytes()
+            data = pathlib.Path(path).read_bytes()
             crc = crc32c(data) if self.with_crc else 0
             sums = hashlib.md5(data).digest(), crc.to_bytes(4, "big")
             self.sums[stamp] = tuple(base64.b64encode(value).decode() for value in sums)
         md5, crc = self.sums[stamp]
-        item = {"name": name, "size": str(path.stat().st_size)}
+        item = {"name": name, "size": str(status.st_size)}
         if self.with_crc:
             item["crc32c"] = crc
         return item if name.endswith(".composite") else item | {"md5Hash": md5}
@@ -154,14 +162,18 @@ class Bucket:
         path = self.folder / name
         if not path.is_file():
             return Response(404, {}, "No such object")
-        data, headers, status = path.read_bytes(), {}, 200
+        size = path.stat().st_size
+        headers, status, first, last = {}, 200, 0, size - 1
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
         if asked and "whole" not in rule:
-            first, last = int(asked[1]), int(asked[2] or len(data) - 1)
-            if first >= len(data):
+            first, last = int(asked[1]), min(int(asked[2] or last), last)
+            if first >= size:
                 return Response(416)
-            headers["Content-Range"] = f"bytes {first}-{min(last, len(data) - 1)}/{len(data)}"
-            data, status = data[first : last + 1], 206
+            headers["Content-Range"] = f"bytes {first}-{last}/{size}"
+            status = 206
+        if not rule:
+            return Response(status, headers, Body(path=str(path), offset=first, size=last + 1 - first))
+        data = path.read_bytes()[first : last + 1]
         if "cut" in rule:
             head = f"HTTP/1.1 {status} Cut\r\nContent-Length: {len(data)}\r\n"
             head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"

@@ -1,5 +1,6 @@
 #include "droidflow/io/source_episodes.h"
 
+#include "droidflow/core/parallel.h"
 #include "droidflow/episode/status.h"
 #include "droidflow/io/annotations.h"
 #include "droidflow/io/episode_finder.h"
@@ -8,6 +9,8 @@
 
 #include <algorithm>
 #include <array>
+#include <iterator>
+#include <set>
 #include <utility>
 
 namespace droidflow {
@@ -61,21 +64,28 @@ Result<std::vector<std::string>> SubfoldersOf(Source& source, const std::string&
 
 Result<std::vector<std::string>> ListDateFolders(Source& source,
                                                  std::span<const std::string> labs,
-                                                 std::optional<Outcome> outcome) {
-  std::vector<std::string> folders;
+                                                 std::optional<Outcome> outcome,
+                                                 int jobs) {
   std::vector<std::string> found(labs.begin(), labs.end());
   if (labs.empty()) {
     DF_ASSIGN_OR_RETURN(found, SubfoldersOf(source, ""));
   }
+  std::vector<std::string> parents;
   for (const std::string& lab : found) {
     for (const Outcome each : {Outcome::kSuccess, Outcome::kFailure}) {
-      if (outcome && each != *outcome) continue;
-      const std::string parent = fmt::format("{}/{}", lab, ToString(each));
-      DF_ASSIGN_OR_RETURN(const auto dates, SubfoldersOf(source, parent));
-      for (const std::string& date : dates) {
-        std::string folder = fmt::format("{}/{}", parent, date);
-        if (EpisodeRefFromPath(folder + "/x")) folders.push_back(std::move(folder));
-      }
+      if (!outcome || each == *outcome)
+        parents.push_back(fmt::format("{}/{}", lab, ToString(each)));
+    }
+  }
+  std::vector<Result<std::vector<std::string>>> dates(parents.size());
+  ParallelFor(
+      parents.size(), jobs, [&](std::size_t i) { dates[i] = SubfoldersOf(source, parents[i]); });
+  std::vector<std::string> folders;
+  for (std::size_t i = 0; i < parents.size(); ++i) {
+    if (!dates[i]) return tl::unexpected(std::move(dates[i]).error());
+    for (const std::string& date : *dates[i]) {
+      std::string folder = fmt::format("{}/{}", parents[i], date);
+      if (EpisodeRefFromPath(folder + "/x")) folders.push_back(std::move(folder));
     }
   }
   return folders;
@@ -116,6 +126,34 @@ Result<const std::vector<SourceEpisode>*> SourceEpisodeFinder::OfDate(
     known = by_date_.emplace(date_folder, std::move(episodes)).first;
   }
   return &known->second;
+}
+
+void SourceEpisodeFinder::ListAhead(std::span<const std::string> entries, int jobs) {
+  std::set<std::string> folders;
+  for (const std::string& entry : entries) {
+    std::optional<std::string> path;
+    if (entry.find('/') != std::string::npos) {
+      path = entry.substr(0, entry.find_last_not_of('/') + 1);
+    } else if (annotations_ != nullptr) {
+      path = annotations_->PathOf(entry).value_or(std::nullopt);
+    }
+    if (path && EpisodeRefFromPath(*path)) {
+      folders.insert(DateFolderOf(*path));
+    } else if (const Result<EpisodeId> id = ParseEpisodeId(entry)) {
+      folders.insert(LikelyDateFolders(*id).front());
+    }
+  }
+  std::vector<std::string> wanted;
+  std::ranges::copy_if(folders, std::back_inserter(wanted), [&](const std::string& folder) {
+    return !by_date_.contains(folder);
+  });
+  std::vector<Result<std::vector<SourceEpisode>>> listed(wanted.size());
+  ParallelFor(wanted.size(), jobs, [&](std::size_t i) {
+    listed[i] = ListEpisodesOfDate(source_, wanted[i]);
+  });
+  for (std::size_t i = 0; i < wanted.size(); ++i) {
+    if (listed[i]) by_date_.emplace(wanted[i], *std::move(listed[i]));
+  }
 }
 
 Result<SourceEpisode> SourceEpisodeFinder::FindByPath(const EpisodeRef& ref) {

@@ -24,10 +24,11 @@ struct SourceEpisode {
 };
 
 /// Every "{lab}/{outcome}/{date}" of a source whose lab and outcome are wanted, by lab, successes
-/// first, by date. Lists a folder for each of them.
+/// first, by date. Lists a folder for each lab and outcome, `jobs` at a time.
 [[nodiscard]] Result<std::vector<std::string>> ListDateFolders(Source& source,
                                                                std::span<const std::string> labs,
-                                                               std::optional<Outcome> outcome);
+                                                               std::optional<Outcome> outcome,
+                                                               int jobs = 1);
 
 /// The episodes of a "{lab}/{outcome}/{date}" by path, from one listing; a folder that is not there
 /// has none.
@@ -42,6 +43,10 @@ class SourceEpisodeFinder {
   /// @param annotations  may be null; both must outlive the finder.
   SourceEpisodeFinder(Source& source, const Annotations* annotations)
       : source_(source), annotations_(annotations) {}
+
+  /// Lists where these are likely to be, `jobs` folders at a time, so that Find need not. What
+  /// cannot be listed Find tells.
+  void ListAhead(std::span<const std::string> entries, int jobs);
 
   /// By uuid, in the order of FindEpisode, or by "{lab}/{outcome}/{date}/{folder}".
   /// @return status not_found; kUsage for a text that is neither.

@@ -4,6 +4,8 @@
 #include "droidflow/core/result_matchers.h"
 #include "droidflow/core/test_support.h"
 
+#include <atomic>
+
 namespace droidflow {
 namespace {
 
@@ -40,6 +42,8 @@ TEST_F(SourceEpisodesTest, AreListedByDate) {
               ElementsAre("IRIS/success/2023-07-07", "TRI/failure/2023-03-07"));
   EXPECT_THAT(ListDateFolders(*source_, {}, Outcome::kFailure).value(),
               ElementsAre("TRI/failure/2023-03-07"));
+  EXPECT_EQ(ListDateFolders(*source_, {}, {}, 4).value(),
+            ListDateFolders(*source_, {}, {}, 1).value());
   const std::vector<std::string> labs = {"IRIS", "WEIRD"};
   EXPECT_THAT(ListDateFolders(*source_, labs, {}).value(), ElementsAre("IRIS/success/2023-07-07"));
 
@@ -64,6 +68,41 @@ TEST_F(SourceEpisodesTest, AreFoundWhereverTheyAreFiled) {
     EXPECT_EQ(finder.Find(kFriday).value().ref.relative_path, folder);
     EXPECT_EQ(finder.Find(folder + "/").value().ref.uuid, kFriday);
   }
+}
+
+TEST_F(SourceEpisodesTest, AreListedAheadOnce) {
+  class Counted : public Source {
+   public:
+    explicit Counted(Source& source) : source_(source) {}
+    std::string Describe() const override { return source_.Describe(); }
+    Result<std::vector<SourceEntry>> List(const std::string& folder, ListDepth depth) override {
+      ++lists;
+      return source_.List(folder, depth);
+    }
+    Status Read(const std::string& path,
+                std::uint64_t offset,
+                std::optional<std::uint64_t> length,
+                const Sink& sink) override {
+      return source_.Read(path, offset, length, sink);
+    }
+    std::atomic<int> lists = 0;
+
+   private:
+    Source& source_;
+  };
+
+  const std::string folder = "IRIS/success/2023-07-07/a";
+  Put(fmt::format("{}/metadata_{}.json", folder, kFriday));
+  Put("TRI/failure/2023-03-07/b/trajectory.h5");
+  const std::vector<std::string> entries = {kFriday, folder + "/", "TRI/failure/2023-03-07/b", "?"};
+  Counted counted(*source_);
+  SourceEpisodeFinder finder(counted, nullptr);
+  finder.ListAhead(entries, 4);
+  EXPECT_EQ(counted.lists, 2);
+  EXPECT_EQ(finder.Find(entries[0]).value().ref.relative_path, folder);
+  EXPECT_EQ(finder.Find(entries[1]).value().ref.uuid, kFriday);
+  EXPECT_THAT(finder.Find(entries[2]), IsOk());
+  EXPECT_EQ(counted.lists, 2);
 }
 
 TEST_F(SourceEpisodesTest, AreFoundByTheirFolderWhereNoMetadataSaysOtherwise) {

@@ -1,5 +1,6 @@
 #include "droidflow/pipeline/availability.h"
 
+#include "droidflow/core/parallel.h"
 #include "droidflow/episode/status.h"
 #include "droidflow/io/metadata_reader.h"
 #include "droidflow/io/recordings.h"
@@ -7,7 +8,6 @@
 #include "droidflow/pipeline/episode_fetcher.h"
 #include "droidflow/pipeline/episode_list.h"
 #include "droidflow/pipeline/raw_roots.h"
-#include "droidflow/transfer/parallel_internal.h"
 
 #include <algorithm>
 #include <atomic>
@@ -93,11 +93,13 @@ Status FindAll(const MetadataOptions& options,
   std::map<std::string, EpisodeAvailability> by_path;
   for (const OpenRoot& root : roots) {
     const SelectionOptions& selection = options.selection;
-    DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates,
-                        ListDateFolders(*root.source, selection.labs, selection.outcome));
+    DF_ASSIGN_OR_RETURN(
+        const std::vector<std::string> dates,
+        ListDateFolders(
+            *root.source, selection.labs, selection.outcome, options.fetch.ListingJobs()));
     std::vector<Result<std::vector<EpisodeAvailability>>> of_dates(dates.size());
     std::atomic<bool> has_failed = false;
-    ParallelFor(dates.size(), options.fetch.jobs, [&](std::size_t i) {
+    ParallelFor(dates.size(), options.fetch.ListingJobs(), [&](std::size_t i) {
       if (has_failed) return;
       of_dates[i] = ListEpisodesOfDate(*root.source, dates[i]).map([&](const auto& episodes) {
         std::vector<EpisodeAvailability> described;

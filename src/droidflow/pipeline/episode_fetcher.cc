@@ -160,10 +160,11 @@ Status FetchHead(Source& source,
   return file.Look(0, kHead_bytes).map([](auto&&) {});
 }
 
-/// A source that is asked by so many at a time.
+/// A source that is asked by so many at a time, for so many bytes a second.
 class EpisodeFetcher::Limited : public Source {
  public:
-  Limited(Source& source, int jobs) : source_(source), free_(jobs) {}
+  Limited(Source& source, const FetchOptions& options)
+      : source_(source), free_(options.jobs), rate_(options.rate_mb_per_s.value_or(0) * 1e6) {}
 
   std::string Describe() const override { return source_.Describe(); }
   Result<std::vector<SourceEntry>> List(const std::string& folder, ListDepth depth) override {
@@ -175,7 +176,10 @@ class EpisodeFetcher::Limited : public Source {
               std::optional<std::uint64_t> length,
               const Sink& sink) override {
     const Turn turn(free_);
-    return source_.Read(path, offset, length, sink);
+    return source_.Read(path, offset, length, [&](std::span<const std::byte> bytes) -> Status {
+      DF_RETURN_IF_ERROR(rate_.Pass(bytes.size()));
+      return sink(bytes);
+    });
   }
 
  private:
@@ -189,6 +193,7 @@ class EpisodeFetcher::Limited : public Source {
 
   Source& source_;
   std::counting_semaphore<> free_;
+  DownloadRate rate_;
 };
 
 struct EpisodeFetcher::Episode {
@@ -199,9 +204,8 @@ struct EpisodeFetcher::Episode {
 
 EpisodeFetcher::EpisodeFetcher(Source& source, const MetadataOptions& options)
     : options_(options),
-      source_(std::make_unique<Limited>(source, options.fetch.jobs)),
+      source_(std::make_unique<Limited>(source, options.fetch)),
       downloader_({.jobs = options.fetch.jobs,
-                   .rate_bytes_per_s = options.fetch.rate_mb_per_s.value_or(0) * 1e6,
                    .flush = options.fetch.keep_raw || !options.fetch.cache_dir.empty()}) {
   const FetchOptions& fetch = options.fetch;
   if (!fetch.keep_raw && fetch.cache_dir.empty()) return;

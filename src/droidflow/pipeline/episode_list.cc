@@ -1,6 +1,7 @@
 #include "droidflow/pipeline/episode_list.h"
 
 #include "droidflow/core/files.h"
+#include "droidflow/core/parallel.h"
 #include "droidflow/core/text.h"
 #include "droidflow/episode/status.h"
 #include "droidflow/io/episode_finder.h"
@@ -9,7 +10,6 @@
 #include "droidflow/pipeline/episode_fetcher.h"
 #include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/transfer/bucket_source.h"
-#include "droidflow/transfer/parallel_internal.h"
 
 #include <algorithm>
 #include <array>
@@ -135,6 +135,8 @@ Status FindAskedFor(const MetadataOptions& options,
                     EpisodeList& list) {
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> entries,
                       ReadEntries(options.selection.episodes, options.input.droid_root));
+  // Where the first root is a folder, few are likely to be missing there.
+  if (roots[0].finder) roots[0].finder->ListAhead(entries, options.fetch.ListingJobs());
   for (const std::string& entry : entries) {
     Result<ListedEpisode> episode = FindIn(roots[0], entry, options, annotations);
     for (std::size_t i = 1;
@@ -172,11 +174,13 @@ void KeepPart(const RunPart& part, std::vector<T>& all) {
 /// Every episode of a bucket that is wanted, by path within labs, outcomes and dates.
 Result<std::vector<ListedEpisode>> ScanBucket(const RawRoot& root, const MetadataOptions& options) {
   const SelectionOptions& selection = options.selection;
-  DF_ASSIGN_OR_RETURN(const std::vector<std::string> dates,
-                      ListDateFolders(*root.listed, selection.labs, selection.outcome));
+  DF_ASSIGN_OR_RETURN(
+      const std::vector<std::string> dates,
+      ListDateFolders(
+          *root.listed, selection.labs, selection.outcome, options.fetch.ListingJobs()));
   std::vector<Result<std::vector<ListedEpisode>>> of_dates(dates.size());
   std::atomic<bool> has_failed = false;
-  ParallelFor(dates.size(), options.fetch.jobs, [&](std::size_t i) {
+  ParallelFor(dates.size(), options.fetch.ListingJobs(), [&](std::size_t i) {
     if (has_failed) return;
     of_dates[i] = ListEpisodesOfDate(*root.listed, dates[i]).map([&](const auto& episodes) {
       std::vector<ListedEpisode> listed;

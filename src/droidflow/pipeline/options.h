@@ -135,7 +135,9 @@ struct InputOptions {
 /// How a run gets raw data from buckets.
 struct FetchOptions {
   int prefetch = 2;  ///< episodes per worker that are fetched before they are asked for
-  int jobs = 8;
+  int jobs = 8;      ///< files at a time
+  /// Folders listed at a time: answers are small, and nothing begins before the last.
+  [[nodiscard]] int ListingJobs() const { return 4 * jobs; }
   std::optional<double> rate_mb_per_s;  ///< of all together; default: as fast as it goes
   int stall_timeout_s = 60;
   bool keep_raw = false;  ///< in {run_dir}/raw

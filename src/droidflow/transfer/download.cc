@@ -2,13 +2,12 @@
 
 #include "droidflow/core/crc32c.h"
 #include "droidflow/core/files.h"
+#include "droidflow/core/parallel.h"
 #include "droidflow/core/sha256.h"
-#include "droidflow/transfer/parallel_internal.h"
 
 #include <algorithm>
 #include <cerrno>
 #include <fcntl.h>
-#include <mutex>
 #include <optional>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -133,33 +132,17 @@ bool IsInPlace(const Download& download) {
 
 }  // namespace
 
-/// Lets bytes pass at a rate: whoever brings some waits until those before have had their time.
-class Downloader::Rate {
- public:
-  Rate(double bytes_per_s, Clock& clock) : bytes_per_s_(bytes_per_s), clock_(clock) {}
-
-  Status Pass(std::size_t bytes) {
-    if (bytes_per_s_ <= 0) return {};
-    milliseconds wait{0};
-    {
-      const std::scoped_lock lock(mutex_);
-      const auto now_ms = static_cast<double>(clock_.Steady().count());
-      free_ms_ = std::max(free_ms_, now_ms) + 1e3 * static_cast<double>(bytes) / bytes_per_s_;
-      wait = milliseconds(static_cast<std::int64_t>(free_ms_ - now_ms));
-    }
-    return WaitFor(clock_, wait);
+Status DownloadRate::Pass(std::size_t bytes) {
+  if (bytes_per_s_ <= 0) return {};
+  milliseconds wait{0};
+  {
+    const std::scoped_lock lock(mutex_);
+    const auto now_ms = static_cast<double>(clock_.Steady().count());
+    free_ms_ = std::max(free_ms_, now_ms) + 1e3 * static_cast<double>(bytes) / bytes_per_s_;
+    wait = milliseconds(static_cast<std::int64_t>(free_ms_ - now_ms));
   }
-
- private:
-  const double bytes_per_s_;
-  Clock& clock_;
-  std::mutex mutex_;
-  double free_ms_ = 0;  ///< when all that came has had its time, on the steady clock
-};
-
-Downloader::Downloader(DownloadOptions options)
-    : options_(options), rate_(std::make_unique<Rate>(options.rate_bytes_per_s, *options.clock)) {}
-Downloader::~Downloader() = default;
+  return WaitFor(clock_, wait);
+}
 
 Status Downloader::Fetch(const Download& download) {
   if (IsInPlace(download)) return {};
@@ -175,7 +158,7 @@ Status Downloader::Fetch(const Download& download) {
           download.path, before_bytes, {}, [&](std::span<const std::byte> bytes) -> Status {
             too_long = part.size_bytes() + bytes.size() > size_bytes;
             if (too_long) return Fail(ErrorKind::kInvalidData, "more than was listed");
-            DF_RETURN_IF_ERROR(rate_->Pass(bytes.size()));
+            DF_RETURN_IF_ERROR(rate_.Pass(bytes.size()));
             return part.Write(bytes);
           });
     }

@@ -8,12 +8,31 @@
 #include <chrono>
 #include <filesystem>
 #include <functional>
-#include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 namespace droidflow {
+
+/// Lets bytes pass at a rate: whoever brings some waits until those before have had their time.
+///
+/// Thread  any.
+class DownloadRate {
+ public:
+  /// @param bytes_per_s  0: as fast as it goes.
+  explicit DownloadRate(double bytes_per_s, Clock& clock = SystemClock())
+      : bytes_per_s_(bytes_per_s), clock_(clock) {}
+
+  /// @return kCancelled.
+  [[nodiscard]] Status Pass(std::size_t bytes);
+
+ private:
+  const double bytes_per_s_;
+  Clock& clock_;
+  std::mutex mutex_;
+  double free_ms_ = 0;  ///< when all that came has had its time, on the steady clock
+};
 
 struct Download {
   Source* source = nullptr;
@@ -44,8 +63,8 @@ struct DownloadOptions {
 /// Thread  any; all share the rate.
 class Downloader {
  public:
-  explicit Downloader(DownloadOptions options);
-  ~Downloader();
+  explicit Downloader(DownloadOptions options)
+      : options_(options), rate_(options.rate_bytes_per_s, *options.clock) {}
 
   [[nodiscard]] Status Fetch(const Download& download);
 
@@ -58,9 +77,8 @@ class Downloader {
       const std::function<void(const Download&, const Status&)>& done = {});
 
  private:
-  class Rate;
   const DownloadOptions options_;
-  std::unique_ptr<Rate> rate_;
+  DownloadRate rate_;
 };
 
 }  // namespace droidflow

@@ -3,12 +3,12 @@
 #include "droidflow/core/check.h"
 #include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"
+#include "droidflow/core/parallel.h"
 #include "droidflow/transfer/checked_source_internal.h"
 #include "droidflow/transfer/commit_body_internal.h"
 #include "droidflow/transfer/commit_check_internal.h"
 #include "droidflow/transfer/hf_token.h"
 #include "droidflow/transfer/http.h"
-#include "droidflow/transfer/parallel_internal.h"
 
 #include <algorithm>
 #include <array>
