@@ -265,19 +265,21 @@ def small_disk(tmp_path):
 
 
 def products(out: pathlib.Path) -> dict[str, pathlib.Path]:
-    """relative path -> file, for everything in the output tree outside the run directory."""
+    """relative path -> file, for everything in the output tree but run directory and index."""
     files = (p for p in sorted(out.rglob("*")) if p.is_file())
     relative = {str(p.relative_to(out)): p for p in files}
-    return {name: p for name, p in relative.items() if not name.startswith(".droidflow/")}
+    return {name: p for name, p in relative.items() if not name.startswith((".droidflow/", "meta/"))}
 
 
 def content(out: pathlib.Path) -> dict[str, object]:
-    """relative path -> bytes; of quality.json everything but the times."""
+    """relative path -> bytes; of quality.json everything but the times and files that were read."""
     found: dict[str, object] = {}
     for name, path in products(out).items():
         if path.name == "quality.json":
             found[name] = {
-                k: v for k, v in json.loads(path.read_text()).items() if k != "timings_ms"
+                k: v
+                for k, v in json.loads(path.read_text()).items()
+                if k not in ("timings_ms", "provenance")
             }
         else:
             found[name] = path.read_bytes()

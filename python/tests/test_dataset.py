@@ -84,7 +84,7 @@ def test_of_an_episode_in_several_shards_the_last_counts(shards, tmp_path):
     shutil.copytree(shards, tmp_path / "hub")
     first = min((tmp_path / "hub/meta").glob("*.jsonl"))
     line = json.loads(first.read_text().splitlines()[0])
-    line["quality"]["current_task"] = "the second time"
+    line["quality"]["language"] = ["the second time"]
     (first.parent / f"{first.stem[:-5]}99999.jsonl").write_text(json.dumps(line) + "\n")
     data = Dataset(tmp_path / "hub")
     assert len(data) == 3
@@ -120,3 +120,17 @@ def test_a_pickled_data_set_reads_the_same(request, layout):
     other = pickle.loads(pickle.dumps(data))
     for uuid in data:
         assert np.array_equal(other[uuid].tracks_3d, data[uuid].tracks_3d)
+
+
+def test_the_programs_table_tells_uuids_without_reading_episodes(out, tmp_path):
+    shutil.copytree(out, tmp_path / "out")
+    uuids = sorted(Dataset(out))
+    for path in (tmp_path / "out").glob("*/*/*/*/quality.json"):
+        path.unlink()
+    data = Dataset(tmp_path / "out")
+    assert sorted(data) == uuids and uuids[0] in data
+    folder = data[uuids[0]].folder
+    assert data.line(folder)["uuid"] == uuids[0] and data.line("no/such/folder/x") is None
+    (tmp_path / "out/meta/episodes.jsonl").write_text("[]\n")
+    with pytest.raises(BadFile, match="want a line of an index of episodes"):
+        Dataset(tmp_path / "out")

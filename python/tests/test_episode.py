@@ -110,15 +110,30 @@ def test_a_copy_reads_the_same(episode):
 
 
 def test_instructions_are_those_of_the_annotations_else_as_recorded(out, tmp_path):
-    recorded = next(iter(Dataset(out).values()))
+    episodes = sorted(Dataset(out).values(), key=lambda episode: -len(episode.language))
+    assert [len(episode.quality["language"]) for episode in episodes] == [3, 1, 0]
+    assert episodes[0].language == tuple(episodes[0].quality["language"])
+    recorded = episodes[-1]
     assert recorded.language == (recorded.quality["current_task"],)
     said = {"language_instruction1": "open it", "language_instruction2": ""}
     (tmp_path / "language.json").write_text(json.dumps({recorded.uuid: said}))
     annotated = Dataset(out, language=tmp_path / "language.json")
     assert annotated[recorded.uuid].language == ("open it",)
     assert annotated[recorded.folder].language == ("open it",)
-    other = next(uuid for uuid in annotated if uuid != recorded.uuid)
-    assert annotated[other].language == (annotated[other].quality["current_task"],)
+    other = annotated[episodes[0].uuid]
+    assert other.language == episodes[0].language
+
+
+def test_idle_steps_and_ranges_are_those_of_the_run(out):
+    for episode in Dataset(out).values():
+        said = episode.quality
+        want = np.zeros(episode.num_frames, bool)
+        for begin, end in said["idle_ranges"]:
+            want[begin:end] = True
+        assert episode.idle.dtype == bool and episode.idle.tolist() == want.tolist()
+        kept = said["keep_ranges"]
+        assert episode.keep_ranges == (kept if kept is None else [tuple(r) for r in kept])
+    assert {episode.keep_ranges is None for episode in Dataset(out).values()} == {True, False}
 
 
 def test_the_originals_outputs_are_read(original):

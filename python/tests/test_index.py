@@ -5,12 +5,14 @@ from __future__ import annotations
 import collections
 import json
 import pathlib
+import shutil
 import sys
 
 import numpy as np
 import pytest
 
 from droidflow.__main__ import main
+from droidflow.splits import split_of
 
 
 def files_of(out: pathlib.Path) -> list[pathlib.Path]:
@@ -24,9 +26,18 @@ def read():
     return lambda path: parquet.read_table(path).to_pylist()
 
 
-def test_rows_are_what_the_files_say(out, raw, read, tmp_path):
+def without_the_programs_table(out: pathlib.Path, to: pathlib.Path) -> pathlib.Path:
+    shutil.copytree(out, to)
+    shutil.rmtree(to / "meta")
+    return to
+
+
+@pytest.mark.parametrize("by", ["the program's table", "the files"])
+def test_rows_are_what_the_files_say(by, out, raw, read, tmp_path):
     droid_root, table = raw[1], tmp_path / "new/episodes.parquet"
-    assert main(["index", str(out), "--droid-root", str(droid_root), "-o", str(table)]) == 0
+    if by == "the files":
+        out = without_the_programs_table(out, tmp_path / "out")
+    assert main(["index", str(out), "-o", str(table)]) == 0
     rows = read(table)
     assert len(rows) == 3
     for row, folder in zip(rows, files_of(out)):
@@ -38,11 +49,15 @@ def test_rows_are_what_the_files_say(out, raw, read, tmp_path):
         assert row["folder"] == str(folder.relative_to(out))
         assert (row["lab"], row["outcome"]) == (metadata["lab"], "success")
         assert (row["building"], row["scene_id"]) == (metadata["building"], metadata["scene_id"])
+        assert row["split"] == split_of(row["lab"], row["building"], row["scene_id"])
         assert row["num_frames"] == metadata["trajectory_length"]
         assert row["fps"] == tracks["fps"]
         assert row["path_length_mm"] == pytest.approx(quality["path_length_mm"], rel=1e-6)
-        assert row["language"] == [metadata["current_task"]]
-        assert row["keep_ranges"] is None
+        assert row["current_task"] == metadata["current_task"]
+        assert row["language"] == (quality["language"] or [metadata["current_task"]])
+        assert row["keep_ranges"] == quality["keep_ranges"]
+        assert row["idle_ranges"] == quality["idle_ranges"]
+        assert row["warnings"] == sorted({warning["code"] for warning in quality["warnings"]})
         assert [camera["role"] for camera in row["cameras"]] == ["ext1", "ext2", "wrist"]
         for camera in row["cameras"]:
             said = quality["cameras"][camera["serial"]]
@@ -50,10 +65,11 @@ def test_rows_are_what_the_files_say(out, raw, read, tmp_path):
             assert (camera["metric_type"], camera["metric_value"]) == tuple(metric.values())
             assert camera["in_image_fraction"] == said["in_image_fraction"]
         assert metadata["user"] == "nobody"
+    assert {len(row["language"]) for row in rows} == {1, 3}
     assert "nobody" not in str(rows)
 
 
-def test_language_and_ranges_are_joined(out, read, tmp_path):
+def test_language_ranges_and_shares_are_what_is_given(out, read, tmp_path):
     first, second, _ = files_of(out)
     uuid = json.loads((first / "quality.json").read_text())["episode_id"]
     language = tmp_path / "language.json"
@@ -64,19 +80,16 @@ def test_language_and_ranges_are_joined(out, read, tmp_path):
     keep.write_text(json.dumps({key: [[0, 4], [6, 9]]}))
     table = tmp_path / "episodes.parquet"
     words = ["--language", str(language), "--keep-ranges", str(keep), "-o", str(table)]
-    assert main(["index", str(out), *words]) == 0
+    assert main(["index", str(out), *words, "--splits", "0/1/0"]) == 0
     rows = read(table)
-    assert [row["language"] for row in rows] == [
-        ["one", "two", "three"],
-        ["put the marker in the cup"],
-        ["put the marker in the cup"],
-    ]
+    assert rows[0]["language"] == ["one", "two", "three"]
     assert [row["keep_ranges"] for row in rows] == [None, [[0, 4], [6, 9]], None]
+    assert {row["split"] for row in rows} == {"val"}
 
 
-def test_without_raw_metadata_there_is_no_split(out, read, tmp_path):
+def test_without_raw_metadata_the_originals_have_no_split(original, read, tmp_path):
     table = tmp_path / "episodes.parquet"
-    assert main(["index", str(out), "-o", str(table)]) == 0
+    assert main(["index", str(original), "-o", str(table)]) == 0
     assert {(row["building"], row["scene_id"], row["split"]) for row in read(table)} == {
         (None, None, None)
     }
@@ -91,9 +104,6 @@ def test_the_original_pipelines_results_have_a_table(original, read, tmp_path):
 
 
 def test_scenes_divide_by_the_shares():
-    pytest.importorskip("pyarrow")
-    from droidflow.index import split_of
-
     scenes = [("REAL", "hall", scene) for scene in range(10_000)]
     counts = collections.Counter(split_of(*scene) for scene in scenes)
     assert counts["train"] == pytest.approx(8000, abs=150)
@@ -107,9 +117,6 @@ def test_scenes_divide_by_the_shares():
 
 def test_a_split_is_the_same_for_ever():
     """By hand: sha256sum of '["AUTOLab", "lab", 1]' begins with dad42dba, which is 0.855."""
-    pytest.importorskip("pyarrow")
-    from droidflow.index import split_of
-
     assert split_of("AUTOLab", "lab", 1) == "val"
 
 
@@ -121,12 +128,12 @@ def test_a_missing_package_is_named(out, capsys, monkeypatch):
     assert capsys.readouterr().err.strip() == expected
 
 
-def test_missing_metadata_is_named(out, read, tmp_path, capsys):
-    assert main(["index", str(out), "--droid-root", str(tmp_path)]) == 1
-    folder = files_of(out)[0].relative_to(out)
+def test_missing_metadata_is_named(original, read, tmp_path, capsys):
+    assert main(["index", str(original), "--droid-root", str(tmp_path)]) == 1
+    folder = files_of(original)[0].relative_to(original)
     expected = f"want metadata_*.json, have none: {tmp_path / folder}"
     assert capsys.readouterr().err.strip() == expected
-    assert not (out / "meta").exists()
+    assert not (original / "meta").exists()
 
 
 @pytest.mark.parametrize("shares", ["80/20", "a/b/c", "0/0/0", "-1/1/1"])

@@ -8,6 +8,7 @@ import sys
 
 from .dataset import Dataset
 from .errors import DroidflowError, NotFound
+from .splits import SHARES
 from .windows import read_keep_ranges
 
 _FAILED, _SOME_LEFT_OUT = 1, 3  # as droidflow's
@@ -43,9 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     common.add_argument(
         "--splits",
         type=_shares,
-        default="80/10/10",
         metavar="TRAIN/VAL/TEST",
-        help="shares of scenes (%(default)s); needs --droid-root",
+        help="shares of scenes (those of meta/episodes.jsonl, else 80/10/10)",
     )
 
     index = commands.add_parser("index", parents=[common], help="write a table of the episodes")
@@ -85,7 +85,7 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.cameras.split(","),
         arguments.size,
         arguments.fps,
-        arguments.splits,
+        arguments.splits or SHARES,
     )
     missing = 0
 

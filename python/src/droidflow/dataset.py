@@ -88,6 +88,7 @@ class Dataset(Mapping[str, Episode]):
             for folder in (path.removesuffix("/tracks.npz") for path in folders)
         }
         self._uuids: dict[str, str] = {}  # uuid -> folder, of those known so far
+        self._lines = self._read_lines()
         self._read_indexes()
         known = set(self._uuids.values())
         self._unread = {folder: None for folder in self._files if folder not in known}
@@ -115,6 +116,18 @@ class Dataset(Mapping[str, Episode]):
         return Episode(self._files[folder], tuple(said.values()))
 
     @property
+    def has_language(self) -> bool:
+        """Whether it was given instructions."""
+        return bool(self._language)
+
+    def line(self, folder: str) -> dict[str, Any] | None:
+        """What meta/episodes.jsonl says of an episode; None: nothing."""
+        if folder not in self._lines:
+            return None
+        line: dict[str, Any] = json.loads(self._lines[folder])
+        return line
+
+    @property
     def folders(self) -> list[str]:
         """{lab}/{outcome}/{date}/{time} of every episode"""
         return sorted(self._files)
@@ -127,14 +140,21 @@ class Dataset(Mapping[str, Episode]):
             # The highest number counts for an episode that is in several.
             for blob, text in zip(blobs, texts):
                 for line in text.splitlines():
-                    try:
-                        value = json.loads(line)
-                        uuid, folder = value["key"], value["folder"]
-                    except (ValueError, KeyError, TypeError) as error:
-                        found = f"{line[:60].decode(errors='replace')!r}"
-                        raise BadFile(blob.name, "a line of an index of shards", found) from error
+                    uuid, folder = _named_in(blob, line, "key")
                     self._uuids[uuid] = folder
                     self._files[folder] = _ShardedEpisode(self.place, folder, line)
+
+    def _read_lines(self) -> dict[str, bytes]:
+        """folder -> its line in the program's table, of episodes that are there"""
+        lines = {}
+        for path in self.place.glob("meta/episodes.jsonl"):
+            blob = self.place.blob(path)
+            for line in bytes(blob.read(0, blob.size)).splitlines():
+                uuid, folder = _named_in(blob, line, "uuid")
+                if folder in self._files:
+                    lines[folder] = line
+                    self._uuids[uuid] = folder
+        return lines
 
     def _folder(self, key: str) -> str | None:
         folder = key.strip("/")
@@ -156,6 +176,17 @@ class Dataset(Mapping[str, Episode]):
                     name = self._files[folder].name
                     raise BadFile(name, f"an episode_id that {other} does not have", uuid)
                 self._unread.pop(folder)
+
+
+def _named_in(blob: Blob, line: bytes, key: str) -> tuple[str, str]:
+    """The uuid, under `key`, and the folder of a line of an index."""
+    try:
+        value = json.loads(line)
+        return str(value[key]), str(value["folder"])
+    except (ValueError, KeyError, TypeError) as error:
+        found = f"{line[:60].decode(errors='replace')!r}"
+        what = "a line of an index of " + ("shards" if key == "key" else "episodes")
+        raise BadFile(blob.name, what, found) from error
 
 
 def _moment(name: str) -> str:

@@ -187,9 +187,29 @@ class Episode:
 
     @property
     def language(self) -> tuple[str, ...]:
-        """Instructions: of the annotation file that the data set was given, else as recorded."""
-        recorded = (self.quality.get("current_task"),)
-        return tuple(text for text in self._instructions or recorded if text)
+        """Instructions: of the annotation file that the data set was given, else of the one that
+        the episode was made with, else as recorded."""
+        annotated = tuple(text for text in self._instructions if text)
+        annotated = annotated or tuple(self.quality.get("language") or ())
+        recorded = self.quality.get("current_task")
+        return annotated or ((recorded,) if recorded else ())
+
+    @property
+    def keep_ranges(self) -> list[tuple[int, int]] | None:
+        """Half-open ranges of steps that are not idle, of the annotation file that the episode was
+        made with; None: it does not have the episode."""
+        ranges = self.quality.get("keep_ranges")
+        return None if ranges is None else [(begin, end) for begin, end in ranges]
+
+    @property
+    def idle(self) -> NDArray[np.bool_]:
+        """[T] whether the robot rests, by `idle_ranges` of quality.json"""
+        if "idle_ranges" not in self.quality:
+            raise NotFound(self.name, "idle_ranges in quality.json", "results of an older version")
+        idle = np.zeros(int(self.quality["num_frames"]), bool)
+        for begin, end in self.quality["idle_ranges"]:
+            idle[begin:end] = True
+        return idle
 
     @property
     def cameras(self) -> dict[str, str]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import pathlib
 import tempfile
@@ -16,10 +14,10 @@ import pyarrow.parquet as pq
 from .dataset import Dataset
 from .episode import Episode
 from .raw import RawEpisode
+from .splits import SHARES, SPLITS, split_of
 from .windows import Ranges
 
-SPLITS = ("train", "val", "test")
-SHARES = (0.8, 0.1, 0.1)
+__all__ = ["SHARES", "SPLITS", "rows", "scene_of", "split_of", "write_index"]
 
 _CAMERA = {
     "serial": pa.string(),
@@ -44,41 +42,34 @@ _SCHEMA = pa.schema(
         "fps": pa.float64(),
         "path_length_mm": pa.float64(),
         "language": pa.list_(pa.string()),
+        "current_task": pa.string(),
         "cameras": pa.list_(pa.struct(_CAMERA)),
         "keep_ranges": pa.list_(pa.list_(pa.int64())),
+        "idle_ranges": pa.list_(pa.list_(pa.int64())),
+        "warnings": pa.list_(pa.string()),
     }
 )
-
-
-def split_of(lab: str, building: str, scene_id: int, shares: Sequence[float] = SHARES) -> str:
-    """train, val or test, the same for all episodes of a scene.
-
-    The first 8 bytes of the SHA-256 of the JSON text `[lab, building, scene_id]` are a number from
-    0 to 1; the shares divide that range in their order.
-    """
-    digest = hashlib.sha256(json.dumps([lab, building, scene_id]).encode()).digest()
-    place = int.from_bytes(digest[:8], "big") / 2**64 * sum(shares)
-    if place < shares[0]:
-        return SPLITS[0]
-    return SPLITS[1] if place < shares[0] + shares[1] else SPLITS[2]
 
 
 def scene_of(
     episode: Episode, droid_root: pathlib.Path | None, shares: Sequence[float] = SHARES
 ) -> dict[str, Any]:
-    """lab, outcome, building, scene_id and split; without the raw metadata the last are None."""
+    """lab, outcome, building, scene_id and split.
+
+    The last three are None where neither quality.json nor raw metadata tells: the original
+    pipeline's results do not.
+    """
     lab, outcome, *_ = episode.folder.split("/")
-    metadata = RawEpisode(droid_root, episode).metadata() if droid_root else {}
-    building, scene = metadata.get("building"), metadata.get("scene_id")
-    split = None
-    if building is not None and scene is not None:
-        split = split_of(lab, building, scene, shares)
+    said = episode.quality
+    if "building" not in said and droid_root:
+        said = RawEpisode(droid_root, episode).metadata()
+    building, scene = said.get("building"), said.get("scene_id")
     return {
         "lab": lab,
         "outcome": outcome,
         "building": building,
         "scene_id": scene,
-        "split": split,
+        "split": _split(lab, building, scene, shares),
     }
 
 
@@ -86,25 +77,53 @@ def rows(
     dataset: Dataset,
     droid_root: pathlib.Path | None = None,
     keep: Ranges | None = None,
-    shares: Sequence[float] = SHARES,
+    shares: Sequence[float] | None = None,
 ) -> Iterable[dict[str, Any]]:
-    """One for each episode, in the order of folders."""
+    """One for each episode, in the order of folders.
+
+    As the program's meta/episodes.jsonl has it, else from the episode's files.
+
+    @param shares  for the splits; None: those of the program's table, else 80/10/10.
+    """
     for folder in dataset.folders:
-        episode = dataset[folder]
-        ranges = None
-        if keep is not None and (found := keep.get(episode.uuid, keep.get(folder))) is not None:
-            ranges = [list(range_) for range_ in found]
-        yield {
-            "uuid": episode.uuid,
-            "folder": folder,
-            **scene_of(episode, droid_root, shares),
-            "num_frames": episode.num_frames,
-            "fps": episode.fps,
-            "path_length_mm": float(episode.cumulative_distance_mm[-1]),
-            "language": list(episode.language),
-            "cameras": [_camera(serial, said) for serial, said in _cameras(episode).items()],
-            "keep_ranges": ranges,
-        }
+        line = dataset.line(folder)
+        row = _row(dataset[folder], droid_root) if line is None else line
+        if shares is not None or line is None:
+            scene = row["lab"], row["building"], row["scene_id"]
+            row = {**row, "split": _split(*scene, shares or SHARES)}
+        if line is not None and dataset.has_language:
+            row = {**row, "language": list(dataset[folder].language)}
+        if keep is not None:
+            found = keep.get(row["uuid"], keep.get(folder))
+            ranges = None if found is None else [list(range_) for range_ in found]
+            row = {**row, "keep_ranges": ranges}
+        yield {key: row.get(key) for key in _SCHEMA.names}
+
+
+def _split(
+    lab: str, building: str | None, scene: int | None, shares: Sequence[float]
+) -> str | None:
+    if building is None or scene is None:
+        return None
+    return split_of(lab, building, scene, shares)
+
+
+def _row(episode: Episode, droid_root: pathlib.Path | None) -> dict[str, Any]:
+    quality = episode.quality
+    return {
+        "uuid": episode.uuid,
+        "folder": episode.folder,
+        **scene_of(episode, droid_root),
+        "num_frames": episode.num_frames,
+        "fps": episode.fps,
+        "path_length_mm": float(episode.cumulative_distance_mm[-1]),
+        "language": list(episode.language),
+        "current_task": quality.get("current_task"),
+        "cameras": [_camera(serial, said) for serial, said in _cameras(episode).items()],
+        "keep_ranges": quality.get("keep_ranges"),
+        "idle_ranges": quality.get("idle_ranges"),
+        "warnings": sorted({warning["code"] for warning in quality.get("warnings", ())}),
+    }
 
 
 def _cameras(episode: Episode) -> dict[str, dict[str, Any]]:

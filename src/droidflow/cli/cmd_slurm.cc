@@ -7,6 +7,7 @@
 #include "droidflow/jobs/progress.h"
 #include "droidflow/jobs/slurm_run.h"
 #include "droidflow/pipeline/build_info.h"
+#include "droidflow/pipeline/provenance.h"
 #include "droidflow/pipeline/shard_run.h"
 
 #include <algorithm>
@@ -241,7 +242,10 @@ int RunSubmit(const SubmitCommandLine& command) {
       SlurmRun::Create(run_dir, submission->plan, submission->settings, submission->episodes.items);
   if (!run) return Report(run.error());
   const auto submit = [&]() -> Result<int> {
-    DF_RETURN_IF_ERROR(submission->episodes.annotations.SaveIndexes(run_dir / "index"));
+    const Annotations& annotations = submission->episodes.annotations;
+    DF_RETURN_IF_ERROR(annotations.SaveIndexes(run_dir / "index"));
+    DF_ASSIGN_OR_RETURN(const auto checksums, ChecksumAnnotations(annotations.paths(), {}));
+    DF_RETURN_IF_ERROR(SaveChecksums(checksums, run_dir / "index"));
     DF_RETURN_IF_ERROR(WriteUndoable(run_dir, submission->episodes.undoable));
     DF_ASSIGN_OR_RETURN(const int attempt, FirstAttempt(*run));
     DF_RETURN_IF_ERROR(run->Submit(attempt, slurm));

@@ -21,6 +21,7 @@ using Json = nlohmann::ordered_json;
 struct StatsCommand {
   std::string directory;
   std::string out;
+  std::string split;
   bool json = false;
 };
 
@@ -79,7 +80,7 @@ void PrintStats(const DatasetStats& stats) {
 
 int RunStats(const StatsCommand& command) {
   InstallStopHandlers();
-  const Result<DatasetStats> stats = ComputeDatasetStats(command.directory);
+  const Result<DatasetStats> stats = ComputeDatasetStats(command.directory, command.split);
   if (!stats) return Report(stats.error());
   const Json json = JsonOf(*stats);
   if (!command.out.empty()) {
@@ -105,6 +106,10 @@ void AddStatsCommand(CLI::App& app, int& exit_code) {
       ->type_name("");
   sub->add_option("-o,--out", command->out, "JSON file that they are written to")
       ->type_name("FILE");
+  sub->add_option(
+         "--split", command->split, "Only episodes of this split, by DIR/meta/episodes.jsonl")
+      ->check(CLI::IsMember({"train", "val", "test"}).description(""))
+      ->type_name("{train,val,test}");
   sub->add_flag("--json", command->json, "Print JSON");
   sub->footer(
       "Values of steps: cartesian_positions, contact_centroids, gripper_positions. Of episodes:\n"

@@ -66,6 +66,9 @@ int main(int argc, char** argv) {
   droidflow::AddRenderCommand(app, exit_code);
   droidflow::AddDiffCommand(app, exit_code);
   droidflow::AddStatsCommand(app, exit_code);
+  droidflow::AddIndexCommand(app, exit_code);
+  droidflow::AddExportCommand(app, exit_code);
+  droidflow::AddExplainCommand(app, exit_code);
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
   droidflow::AddCompletionCommands(app);

@@ -64,11 +64,21 @@ struct EpisodeMetadata {
   std::string uuid;
   std::string lab;
   std::string current_task;
+  std::string building;                  ///< empty: not said
+  std::optional<std::int64_t> scene_id;  ///< where in the building
   std::optional<std::int64_t> trajectory_length;
   std::vector<MetadataCamera> cameras;  ///< those with a serial, in the order ext1, ext2, wrist
 
   [[nodiscard]] const MetadataCamera* FindCamera(std::string_view serial) const;
   [[nodiscard]] const MetadataCamera* FindRole(CameraRole role) const;
+};
+
+/// Control steps from `begin` to before `end`.
+struct StepRange {
+  std::int64_t begin = 0;
+  std::int64_t end = 0;
+
+  bool operator==(const StepRange&) const = default;
 };
 
 /// Something worth knowing that did not stop the episode; stands in quality.json.

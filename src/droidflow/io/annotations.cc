@@ -90,8 +90,10 @@ bool HasCamera(const EpisodeCalibration& calibration, std::string_view serial) {
 
 void AddCameras(const object& entry, std::string_view file, EpisodeCalibration& calibration) {
   for (const auto [serial, value] : entry) {
-    if (!IsSerial(serial) || HasCamera(calibration, serial)) continue;
+    if (!IsSerial(serial)) continue;
+    const bool is_known = HasCamera(calibration, serial);
     const auto pose = NumbersOf<std::tuple_size_v<PoseVector>>(value);
+    if (!pose && is_known) continue;
     if (!pose) {
       calibration.warnings.push_back(
           {.code = status::kNoExtrinsics,
@@ -101,14 +103,15 @@ void AddCameras(const object& entry, std::string_view file, EpisodeCalibration& 
                                file)});
       continue;
     }
-    calibration.cameras.push_back(
-        {.serial = std::string(serial),
-         .pose = *pose,
-         .metric_type = MetricTypeFromString(
-             FieldOf<std::string_view>(entry, serial, "metric_type").value_or("")),
-         .metric_value = FieldOf<double>(entry, serial, "quality_metric"),
-         .source = std::string(FieldOf<std::string_view>(entry, serial, "source").value_or("")),
-         .file = file});
+    (is_known ? calibration.passed_over : calibration.cameras)
+        .push_back(
+            {.serial = std::string(serial),
+             .pose = *pose,
+             .metric_type = MetricTypeFromString(
+                 FieldOf<std::string_view>(entry, serial, "metric_type").value_or("")),
+             .metric_value = FieldOf<double>(entry, serial, "quality_metric"),
+             .source = std::string(FieldOf<std::string_view>(entry, serial, "source").value_or("")),
+             .file = file});
   }
 }
 
@@ -170,6 +173,22 @@ Status BuildIfGiven(const std::optional<fs::path>& path,
   return {};
 }
 
+/// "{lab}/{outcome}/{date}/{folder}" in a key of keep_ranges_1_0_1.json, where it stands before
+/// "/recordings"; empty: nowhere.
+std::string_view FolderInKey(std::string_view key) {
+  for (std::size_t end = key.find("/recordings"); end != key.npos;
+       end = key.find("/recordings", end + 1)) {
+    std::size_t begin = end;
+    for (int part = 0; part < 4 && begin != key.npos && begin > 0; ++part) {
+      begin = key.rfind('/', begin - 1);
+    }
+    const std::size_t from = begin == key.npos ? 0 : begin + 1;
+    const std::string_view folder = key.substr(from, end - from);
+    if (EpisodeRefFromPath(folder)) return folder;
+  }
+  return {};
+}
+
 Result<std::optional<std::string>> TextOf(const std::optional<JsonIndex>& index,
                                           std::string_view uuid) {
   if (!index) return std::nullopt;
@@ -185,9 +204,14 @@ struct Annotations::State {
   std::optional<JsonIndex> intrinsics;
   std::optional<JsonIndex> episode_paths;
   std::optional<JsonIndex> serials;
+  std::optional<JsonIndex> language;
+  std::optional<JsonIndex> keep_ranges;
   std::vector<CalibrationSummary> summaries;
+  /// Folders in the keys of keep_ranges, and which key; sorted.
+  std::vector<std::pair<std::string_view, std::uint32_t>> kept_folders;
 
   Status IndexCalibrations();
+  Status IndexFolders();
 
   /// Calls `visit` with the path, the index and the index's file name of every kind.
   template <typename State, typename Visit>
@@ -196,7 +220,9 @@ struct Annotations::State {
     DF_RETURN_IF_ERROR(visit(state.paths.cam2base, state.cam2base, "cam2base.index"));
     DF_RETURN_IF_ERROR(visit(state.paths.intrinsics, state.intrinsics, "intrinsics.index"));
     DF_RETURN_IF_ERROR(visit(state.paths.episode_paths, state.episode_paths, "paths.index"));
-    return visit(state.paths.serials, state.serials, "serials.index");
+    DF_RETURN_IF_ERROR(visit(state.paths.serials, state.serials, "serials.index"));
+    DF_RETURN_IF_ERROR(visit(state.paths.language, state.language, "language.index"));
+    return visit(state.paths.keep_ranges, state.keep_ranges, "keep_ranges.index");
   }
 };
 
@@ -239,6 +265,23 @@ Status Annotations::State::IndexCalibrations() {
   return {};
 }
 
+// Keys of keep_ranges are paths of those who published it: only a part of them is the episode's.
+Status Annotations::State::IndexFolders() {
+  if (!keep_ranges) return {};
+  for (std::size_t i = 0; i < keep_ranges->size(); ++i) {
+    const std::string_view folder = FolderInKey(keep_ranges->Key(i));
+    if (!folder.empty()) kept_folders.emplace_back(folder, static_cast<std::uint32_t>(i));
+  }
+  if (kept_folders.empty() && keep_ranges->size() > 0) {
+    return Fail(ErrorKind::kInvalidData,
+                "want {{lab}}/{{outcome}}/{{date}}/{{folder}}/recordings in keys, have '{}': {}",
+                keep_ranges->Key(0),
+                paths.keep_ranges->string());
+  }
+  std::ranges::sort(kept_folders);
+  return {};
+}
+
 AnnotationPaths FindAnnotations(const fs::path& folder) {
   const auto find = [&folder](const char* name) -> std::optional<fs::path> {
     std::error_code ignored;
@@ -250,7 +293,9 @@ AnnotationPaths FindAnnotations(const fs::path& folder) {
           .cam2base = find(kAnnotationFiles[1]),
           .intrinsics = find(kAnnotationFiles[2]),
           .episode_paths = find(kAnnotationFiles[3]),
-          .serials = find(kAnnotationFiles[4])};
+          .serials = find(kAnnotationFiles[4]),
+          .language = find(kAnnotationFiles[5]),
+          .keep_ranges = find(kAnnotationFiles[6])};
 }
 
 std::string_view ToString(MetricType type) {
@@ -300,6 +345,9 @@ Result<Annotations> Annotations::Open(const AnnotationPaths& paths) {
   DF_RETURN_IF_ERROR(BuildIfGiven(paths.intrinsics, state->intrinsics));
   DF_RETURN_IF_ERROR(BuildIfGiven(paths.episode_paths, state->episode_paths));
   DF_RETURN_IF_ERROR(BuildIfGiven(paths.serials, state->serials));
+  DF_RETURN_IF_ERROR(BuildIfGiven(paths.language, state->language));
+  DF_RETURN_IF_ERROR(BuildIfGiven(paths.keep_ranges, state->keep_ranges));
+  DF_RETURN_IF_ERROR(state->IndexFolders());
   return Annotations(std::move(state));
 }
 
@@ -319,8 +367,11 @@ Result<Annotations> Annotations::OpenIndexed(const AnnotationPaths& paths, const
         DF_ASSIGN_OR_RETURN(index, JsonIndex::Map(*path, folder / name));
         return {};
       }));
+  DF_RETURN_IF_ERROR(state->IndexFolders());
   return Annotations(std::move(state));
 }
+
+const AnnotationPaths& Annotations::paths() const { return state_->paths; }
 
 Result<std::optional<EpisodeCalibration>> Annotations::Calibration(std::string_view uuid) const {
   EpisodeCalibration calibration;
@@ -391,6 +442,53 @@ Result<std::optional<std::string>> Annotations::PathOf(std::string_view uuid) co
                 state_->paths.episode_paths->string());
   }
   return std::string(path);
+}
+
+Result<std::vector<std::string>> Annotations::LanguageOf(std::string_view uuid) const {
+  std::vector<std::string> instructions;
+  DF_ASSIGN_OR_RETURN(const std::optional<std::string> text, TextOf(state_->language, uuid));
+  if (!text) return instructions;
+  simdjson::dom::parser parser;
+  DF_ASSIGN_OR_RETURN(const object entry, ParseEntry(parser, *text, uuid, *state_->paths.language));
+  for (const char* const key :
+       {"language_instruction1", "language_instruction2", "language_instruction3"}) {
+    std::string_view instruction;
+    if (entry.at_key(key).get(instruction) != simdjson::SUCCESS || instruction.empty()) continue;
+    instructions.emplace_back(instruction);
+  }
+  return instructions;
+}
+
+Result<std::optional<std::vector<StepRange>>> Annotations::KeepRangesOf(
+    std::string_view relative_path) const {
+  const auto& folders = state_->kept_folders;
+  // Of two keys for one folder the later one holds.
+  const auto after =
+      std::ranges::upper_bound(folders, relative_path, {}, [](const auto& f) { return f.first; });
+  if (after == folders.begin() || std::prev(after)->first != relative_path) return std::nullopt;
+  const std::string_view key = state_->keep_ranges->Key(std::prev(after)->second);
+  DF_ASSIGN_OR_RETURN(const std::optional<std::string> text, TextOf(state_->keep_ranges, key));
+  const auto refuse = [&] {
+    return Fail(ErrorKind::kInvalidData,
+                "entry {}: want [[begin, end], ...], have '{:.40}': {}",
+                key,
+                *text,
+                state_->paths.keep_ranges->string());
+  };
+  simdjson::dom::parser parser;
+  array entry;
+  if (parser.parse(*text).get(entry) != simdjson::SUCCESS) return refuse();
+  std::vector<StepRange> ranges;
+  for (const element value : entry) {
+    array ends;
+    StepRange& range = ranges.emplace_back();
+    if (value.get(ends) != simdjson::SUCCESS || ends.size() != 2 ||
+        ends.at(0).get(range.begin) != simdjson::SUCCESS ||
+        ends.at(1).get(range.end) != simdjson::SUCCESS) {
+      return refuse();
+    }
+  }
+  return ranges;
 }
 
 Result<std::map<std::string, std::string>> Annotations::UuidsOfPaths(

@@ -24,14 +24,18 @@ struct AnnotationPaths {
   std::optional<std::filesystem::path> intrinsics;     ///< intrinsics.json
   std::optional<std::filesystem::path> episode_paths;  ///< episode_id_to_path.json
   std::optional<std::filesystem::path> serials;        ///< camera_serials.json
+  std::optional<std::filesystem::path> language;       ///< droid_language_annotations.json
+  std::optional<std::filesystem::path> keep_ranges;    ///< keep_ranges_1_0_1.json
 };
 
 /// Their published names, in this order.
-inline constexpr std::array<const char*, 5> kAnnotationFiles = {"cam2base_extrinsic_superset.json",
+inline constexpr std::array<const char*, 7> kAnnotationFiles = {"cam2base_extrinsic_superset.json",
                                                                 "cam2base_extrinsics.json",
                                                                 "intrinsics.json",
                                                                 "episode_id_to_path.json",
-                                                                "camera_serials.json"};
+                                                                "camera_serials.json",
+                                                                "droid_language_annotations.json",
+                                                                "keep_ranges_1_0_1.json"};
 
 /// The annotation files that lie in a folder under their published names.
 [[nodiscard]] AnnotationPaths FindAnnotations(const std::filesystem::path& folder);
@@ -61,6 +65,8 @@ struct CameraCalibration {
 struct EpisodeCalibration {
   /// In the order of the entry; those that only cam2base_extrinsics.json has come last.
   std::vector<CameraCalibration> cameras;
+  /// What the other file says of cameras that are in both.
+  std::vector<CameraCalibration> passed_over;
   std::string raw_json;           ///< the entry's text, of the superset where it has one
   std::vector<Warning> warnings;  ///< code no_extrinsics: entries that hold no pose
 };
@@ -78,7 +84,7 @@ struct CalibrationSummary {
 
 /// The annotation files behind an index: lookups read a few hundred bytes each.
 ///
-/// Memory   keys and offsets of every entry, 60 MB at most for the published files.
+/// Memory   keys and offsets of every entry, 90 MB at most for the published files.
 /// Thread   any number of readers, forked processes included.
 /// Source   Hugging Face KarlP/droid.
 class Annotations {
@@ -100,6 +106,9 @@ class Annotations {
   Annotations& operator=(Annotations&&) noexcept;
   ~Annotations();
 
+  /// The files that are read.
+  [[nodiscard]] const AnnotationPaths& paths() const;
+
   /// The camera poses of an episode, decided per camera: superset, else cam2base_extrinsics.
   [[nodiscard]] Result<std::optional<EpisodeCalibration>> Calibration(std::string_view uuid) const;
 
@@ -111,6 +120,14 @@ class Annotations {
 
   /// "{lab}/{outcome}/{date}/{folder}", as published.
   [[nodiscard]] Result<std::optional<std::string>> PathOf(std::string_view uuid) const;
+
+  /// What the robot was told to do, at most three sentences; empty without an entry.
+  [[nodiscard]] Result<std::vector<std::string>> LanguageOf(std::string_view uuid) const;
+
+  /// The steps that are not idle, of the episode of a folder "{lab}/{outcome}/{date}/{folder}";
+  /// nothing without an entry.
+  [[nodiscard]] Result<std::optional<std::vector<StepRange>>> KeepRangesOf(
+      std::string_view relative_path) const;
 
   /// The uuids of episodes by their published paths, for folders that do not say theirs. Reads
   /// every entry of episode_id_to_path.json.

@@ -232,6 +232,59 @@ TEST(Annotations, AnswerByIndexesThatAreMapped) {
   EXPECT_THAT(indexed->Summaries(), IsEmpty());
 }
 
+TEST(Annotations, KnowInstructionsAndStepsToKeep) {
+  AnnotationFolder folder;
+  folder
+      .Add("droid_language_annotations.json",
+           R"({"u": {"language_instruction1": "open it", "language_instruction2": "",
+               "language_instruction3": "open the lid"}})")
+      .Add(
+          "keep_ranges_1_0_1.json",
+          R"({"gs://b/r2d2/A/success/2023-01-02/f/recordings/MP4--/nfs/x/trajectory.h5": [[0, 4], [6, 9]],
+               "A/failure/2023-01-02/g/recordings/MP4--x": [],
+               "of somebody else": [[0, 1]],
+               "gs://b/A/success/2023-01-02/bad/recordings/MP4--x": [[0]]})");
+  const auto opened = folder.Open();
+  ASSERT_THAT(opened, IsOk());
+  ASSERT_THAT(folder.SaveIndexes(*opened), IsOk());
+  const auto indexed = folder.OpenIndexed();
+  ASSERT_THAT(indexed, IsOk());
+  for (const Annotations* annotations : {&*opened, &*indexed}) {
+    EXPECT_THAT(*annotations->LanguageOf("u"), ElementsAre("open it", "open the lid"));
+    EXPECT_THAT(*annotations->LanguageOf("v"), IsEmpty());
+    const auto kept = annotations->KeepRangesOf("A/success/2023-01-02/f");
+    ASSERT_THAT(kept, IsOk());
+    ASSERT_TRUE(*kept);
+    EXPECT_THAT(**kept, ElementsAre(StepRange{0, 4}, StepRange{6, 9}));
+    EXPECT_THAT(**annotations->KeepRangesOf("A/failure/2023-01-02/g"), IsEmpty());
+    EXPECT_EQ(*annotations->KeepRangesOf("A/success/2023-01-02/e"), std::nullopt);
+    EXPECT_EQ(*annotations->KeepRangesOf("A/success/2023-01-02/z"), std::nullopt);
+    EXPECT_THAT(annotations->KeepRangesOf("A/success/2023-01-02/bad"),
+                FailsWith(ErrorKind::kInvalidData, HasSubstr("[[0]]")));
+  }
+}
+
+TEST(Annotations, RefuseKeepRangesThatNameNoFolder) {
+  AnnotationFolder folder;
+  folder.Add("keep_ranges_1_0_1.json", R"({"some/key": [[0, 1]]})");
+  EXPECT_THAT(folder.Open(), FailsWith(ErrorKind::kInvalidData, HasSubstr("'some/key'")));
+}
+
+TEST(Annotations, SayWhatTheOtherFileHasOfACamera) {
+  AnnotationFolder folder;
+  folder.Add(kSuperset, R"({"u": {"1": [1,2,3,4,5,6]}})")
+      .Add(kCam2base, R"({"u": {"1": [9,2,3,4,5,6], "2": [7,2,3,4,5,6]}})");
+  const auto annotations = folder.Open();
+  ASSERT_THAT(annotations, IsOk());
+  const auto calibration = annotations->Calibration("u");
+  ASSERT_THAT(calibration, IsOk());
+  ASSERT_THAT((*calibration)->cameras, SizeIs(2));
+  EXPECT_EQ((*calibration)->cameras[0].pose[0], 1);
+  ASSERT_THAT((*calibration)->passed_over, SizeIs(1));
+  EXPECT_EQ((*calibration)->passed_over[0].pose[0], 9);
+  EXPECT_EQ((*calibration)->passed_over[0].file, "cam2base");
+}
+
 TEST(Annotations, WithoutFilesKnowNothing) {
   const auto annotations = Annotations::Open({});
   ASSERT_THAT(annotations, IsOk());
@@ -246,7 +299,9 @@ TEST(Annotations, RefuseAMissingFileAndSayWhereAFileIsNotJson) {
                                  .cam2base = {},
                                  .intrinsics = {},
                                  .episode_paths = {},
-                                 .serials = {}}),
+                                 .serials = {},
+                                 .language = {},
+                                 .keep_ranges = {}}),
               FailsWith(ErrorKind::kNotFound, HasSubstr("/nowhere/s.json")));
   AnnotationFolder folder;
   folder.Add("intrinsics.json", "{\n\"a\": {\"1\": [1, 2, 3, 4]},\n\"b\": {\"1\": [1, 2,, 4]}}");

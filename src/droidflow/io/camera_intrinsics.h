@@ -1,6 +1,7 @@
 #pragma once
 
 #include "droidflow/core/result.h"
+#include "droidflow/episode/considered.h"
 #include "droidflow/geometry/projection.h"
 #include "droidflow/io/calibration_reader.h"
 
@@ -43,7 +44,9 @@ struct ChosenIntrinsics {
 /// else the calibration file's. Annotated ones are taken to the recording's size if that is another
 /// of a ZED camera's.
 ///
+/// @param considered  is given every source, with what it says; may be null.
 /// @return kNotFound where no source has any for the recording's size.
-[[nodiscard]] Result<ChosenIntrinsics> ChooseIntrinsics(const IntrinsicsSources& sources);
+[[nodiscard]] Result<ChosenIntrinsics> ChooseIntrinsics(const IntrinsicsSources& sources,
+                                                        Considerations* considered = nullptr);
 
 }  // namespace droidflow

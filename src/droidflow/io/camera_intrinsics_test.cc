@@ -62,6 +62,20 @@ TEST(ChooseIntrinsics, ComputesFromTheCalibrationFileLast) {
               FailsWith(ErrorKind::kNotFound, HasSubstr("640x480")));
 }
 
+TEST(ChooseIntrinsics, TellsWhatEverySourceSays) {
+  Considerations considered;
+  ASSERT_THAT(
+      ChooseIntrinsics(
+          {.annotated = kAnnotated, .trajectory = kTrajectory, .recording = ImageSize{640, 480}},
+          &considered),
+      IsOk());
+  ASSERT_EQ(considered.size(), 4U);
+  EXPECT_THAT(considered[1].finding, HasSubstr("1280x720"));
+  EXPECT_EQ(considered[2].what, "trajectory");
+  EXPECT_TRUE(considered[2].chosen);
+  EXPECT_FALSE(considered[0].chosen || considered[1].chosen || considered[3].chosen);
+}
+
 TEST(ChooseIntrinsics, SaysThatThereAreNone) {
   EXPECT_THAT(ChooseIntrinsics({}), FailsWith(ErrorKind::kNotFound, HasSubstr("1280x720")));
 }

@@ -100,16 +100,31 @@ std::optional<std::chrono::year_month_day> DateOf(const EpisodeId& id) {
 // A folder that may be the episode's: it has the uuid, or no metadata that says otherwise.
 Result<std::optional<EpisodeRef>> Candidate(const fs::path& root,
                                             const std::string& relative_path,
-                                            std::string_view uuid) {
-  if (!IsFolder(root / relative_path)) return std::nullopt;
+                                            std::string_view uuid,
+                                            std::string_view where_from,
+                                            Considerations& considered) {
+  const auto note = [&](std::string finding, bool chosen) {
+    finding += fmt::format(" ({})", where_from);
+    considered.push_back({relative_path, std::move(finding), chosen});
+  };
+  if (!IsFolder(root / relative_path)) {
+    note("no such folder", /*chosen=*/false);
+    return std::nullopt;
+  }
   DF_ASSIGN_OR_RETURN(EpisodeRef ref, RefOfFolder(root, relative_path));
-  if (!ref.uuid.empty() && ref.uuid != uuid) return std::nullopt;
+  if (!ref.uuid.empty() && ref.uuid != uuid) {
+    note("its metadata is of " + ref.uuid, /*chosen=*/false);
+    return std::nullopt;
+  }
+  note(ref.uuid.empty() ? "no metadata says otherwise" : "its metadata is of the episode",
+       /*chosen=*/true);
   return ref;
 }
 
 Result<std::optional<EpisodeRef>> FindByMetadata(const fs::path& root,
                                                  const std::vector<std::string>& date_folders,
-                                                 std::string_view uuid) {
+                                                 std::string_view uuid,
+                                                 Considerations& considered) {
   const std::string file_name = fmt::format("metadata_{}.json", uuid);
   for (const std::string& date : date_folders) {
     DF_ASSIGN_OR_RETURN(const std::vector<std::string> folders, FoldersIn(root / date));
@@ -119,8 +134,10 @@ Result<std::optional<EpisodeRef>> FindByMetadata(const fs::path& root,
       if (!fs::exists(root / relative_path / file_name, ignored)) continue;
       DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(relative_path));
       ref.uuid = uuid;
+      considered.push_back({relative_path, "has " + file_name, /*chosen=*/true});
       return ref;
     }
+    considered.push_back({date, fmt::format("{} folders, none has {}", folders.size(), file_name)});
   }
   return std::nullopt;
 }
@@ -199,7 +216,10 @@ std::vector<std::string> LikelyDateFolders(const EpisodeId& id) {
 
 Result<EpisodeRef> FindEpisode(const fs::path& root,
                                std::string_view uuid,
-                               const Annotations* annotations) {
+                               const Annotations* annotations,
+                               Considerations* considered) {
+  Considerations nobody_asks;
+  if (considered == nullptr) considered = &nobody_asks;
   const Result<EpisodeId> id = ParseEpisodeId(uuid);
   if (!id) return Fail(ErrorKind::kUsage, "{}", id.error().message);
 
@@ -207,7 +227,8 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
   if (annotations != nullptr) {
     DF_ASSIGN_OR_RETURN(const std::optional<std::string> mapped, annotations->PathOf(uuid));
     if (mapped && EpisodeRefFromPath(*mapped)) {
-      DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> ref, Candidate(root, *mapped, uuid));
+      DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> ref,
+                          Candidate(root, *mapped, uuid, "the annotations' path", *considered));
       if (ref) return *std::move(ref);
       tried = fmt::format("the annotations' path {}, ", *mapped);
     }
@@ -215,14 +236,15 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
 
   const std::vector<std::string> date_folders = LikelyDateFolders(*id);
   DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> by_metadata,
-                      FindByMetadata(root, date_folders, uuid));
+                      FindByMetadata(root, date_folders, uuid, *considered));
   if (by_metadata) return *std::move(by_metadata);
 
   const std::vector<std::string> variants = EpisodeFolderVariants(*id);
   for (const std::string& date : date_folders) {
     for (const std::string& variant : variants) {
-      DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> ref,
-                          Candidate(root, fmt::format("{}/{}", date, variant), uuid));
+      DF_ASSIGN_OR_RETURN(
+          std::optional<EpisodeRef> ref,
+          Candidate(root, fmt::format("{}/{}", date, variant), uuid, "by its name", *considered));
       if (ref) return *std::move(ref);
     }
   }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include "droidflow/core/result.h"
+#include "droidflow/episode/considered.h"
 #include "droidflow/episode/episode.h"
 
 #include <filesystem>
@@ -35,10 +36,12 @@ class Annotations;
 /// and that no other episode's metadata claims.
 ///
 /// @param annotations  may be null.
+/// @param considered   is given every folder that was looked for; may be null.
 /// @return status not_found, naming what was tried; kUsage for a text that is no uuid.
 [[nodiscard]] Result<EpisodeRef> FindEpisode(const std::filesystem::path& root,
                                              std::string_view uuid,
-                                             const Annotations* annotations);
+                                             const Annotations* annotations,
+                                             Considerations* considered = nullptr);
 
 /// Finds an episode by its folder: absolute or relative to `root`, with or without '/' at the end.
 /// @return status not_found; kUsage for a folder that is not "{lab}/{outcome}/{date}/{folder}" of

@@ -132,6 +132,22 @@ TEST(FindEpisode, FindsFoldersWithoutMetadataByTheirNames) {
   }
 }
 
+TEST(FindEpisode, TellsEveryFolderThatItLookedFor) {
+  RawTree tree;
+  const std::string path = "IRIS/failure/2023-03-07/Tue_Mar_7_16_19_59_2023";
+  tree.Add("IRIS/success/2023-03-07/Tue_Mar__7_16:19:59_2023", "IRIS+0+2023-03-07-16h-19m-59s")
+      .Add(path);
+  Considerations considered;
+  ASSERT_THAT(FindEpisode(tree.root(), kUuid, nullptr, &considered), IsOk());
+  // Six dates without such metadata, six names on the first date, four on the next.
+  ASSERT_EQ(considered.size(), 16U);
+  EXPECT_THAT(considered[0].finding, HasSubstr("1 folders, none has"));
+  EXPECT_THAT(considered[6].finding, HasSubstr("IRIS+0+2023-03-07-16h-19m-59s"));
+  EXPECT_THAT(considered[7].finding, HasSubstr("no such folder"));
+  EXPECT_EQ(considered.back().what, path);
+  EXPECT_TRUE(considered.back().chosen);
+}
+
 TEST(FindEpisode, CrossesMonthsAndYears) {
   EXPECT_EQ(RawTree()
                 .Add("TRI/success/2024-01-01/any", "TRI+52ca9b6a+2023-12-31-23h-59m-07s")

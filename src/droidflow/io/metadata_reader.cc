@@ -8,6 +8,7 @@
 #include <cmath>
 #include <cstdint>
 #include <dirent.h>
+#include <limits>
 #include <memory>
 
 #include <nlohmann/json.hpp>
@@ -26,11 +27,19 @@ std::string TextOf(const Json& object, const std::string& key) {
   return found != object.end() && found->is_string() ? found->get<std::string>() : std::string();
 }
 
-std::string SerialOf(const Json& object, const std::string& key) {
+// Nothing for a number beyond 2^63 - 1 too.
+std::optional<std::int64_t> WholeNumberOf(const Json& object, const std::string& key) {
   const auto found = object.find(key);
-  if (found != object.end() && found->is_number_integer()) {
-    return std::to_string(found->get<std::int64_t>());
+  if (found == object.end() || !found->is_number_integer()) return std::nullopt;
+  if (found->is_number_unsigned() &&
+      found->get<std::uint64_t>() > std::numeric_limits<std::int64_t>::max()) {
+    return std::nullopt;
   }
+  return found->get<std::int64_t>();
+}
+
+std::string SerialOf(const Json& object, const std::string& key) {
+  if (const auto number = WholeNumberOf(object, key)) return std::to_string(*number);
   return TextOf(object, key);
 }
 
@@ -122,10 +131,9 @@ Result<EpisodeMetadata> ReadMetadata(const fs::path& episode_dir) {
   metadata.uuid = UuidFromMetadataName(path.filename().native()).value_or("");
   metadata.lab = TextOf(json, "lab");
   metadata.current_task = TextOf(json, "current_task");
-  const auto length = json.find("trajectory_length");
-  if (length != json.end() && length->is_number_integer()) {
-    metadata.trajectory_length = length->get<std::int64_t>();
-  }
+  metadata.building = TextOf(json, "building");
+  metadata.scene_id = WholeNumberOf(json, "scene_id");
+  metadata.trajectory_length = WholeNumberOf(json, "trajectory_length");
   for (const CameraRole role :
        {CameraRole::kExternal1, CameraRole::kExternal2, CameraRole::kWrist}) {
     const std::string prefix(ToString(role));

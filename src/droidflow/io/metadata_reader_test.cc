@@ -40,12 +40,24 @@ TEST(ReadMetadata, ReadsARecordedEpisode) {
   EXPECT_EQ(metadata->uuid, kUuid);
   EXPECT_EQ(metadata->lab, "AUTOLab");
   EXPECT_EQ(metadata->current_task, "wire harness");
+  EXPECT_EQ(metadata->building, "Autolab");
+  EXPECT_EQ(metadata->scene_id, 8833514968);
   EXPECT_EQ(metadata->trajectory_length, 226);
   ASSERT_THAT(metadata->cameras, SizeIs(3));
   EXPECT_EQ(metadata->cameras[0].serial, "22008760");
   EXPECT_EQ(metadata->cameras[1].role, CameraRole::kExternal2);
   EXPECT_EQ(metadata->FindRole(CameraRole::kWrist)->serial, "18026681");
   EXPECT_EQ(metadata->FindCamera("24400334")->extrinsics->at(2), 0.30128760608311006);
+}
+
+TEST(ReadMetadata, KnowsNoSceneThatIsNoNumberOf63Bits) {
+  for (const char* const scene : {"18446744073709551615", "\"7\"", "7.5", "null"}) {
+    const MetadataFolder folder(std::string("{\"scene_id\": ") + scene + "}");
+    const auto metadata = ReadMetadata(folder.path());
+    ASSERT_THAT(metadata, IsOk());
+    EXPECT_EQ(metadata->scene_id, std::nullopt) << scene;
+    EXPECT_THAT(metadata->building, IsEmpty());
+  }
 }
 
 TEST(ReadMetadata, ToleratesWhatRecordersLeaveOut) {

@@ -3,6 +3,7 @@
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/formats/npz_reader.h"
+#include "droidflow/pipeline/dataset_index.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/verify.h"
 
@@ -10,6 +11,7 @@
 #include <array>
 #include <cmath>
 #include <functional>
+#include <set>
 #include <span>
 #include <string_view>
 
@@ -133,8 +135,17 @@ Status ReadEpisode(const fs::path& directory,
 
 }  // namespace
 
-Result<DatasetStats> ComputeDatasetStats(const fs::path& directory) {
-  DF_ASSIGN_OR_RETURN(const std::vector<fs::path> episodes, FindEpisodeOutputs(directory));
+Result<DatasetStats> ComputeDatasetStats(const fs::path& directory, const std::string& split) {
+  DF_ASSIGN_OR_RETURN(std::vector<fs::path> episodes, FindEpisodeOutputs(directory));
+  if (!split.empty()) {
+    DF_ASSIGN_OR_RETURN(const std::set<std::string> wanted, FoldersOfSplit(directory, split));
+    std::erase_if(episodes, [&](const fs::path& episode) {
+      return !wanted.contains(episode.lexically_relative(directory).generic_string());
+    });
+    if (episodes.empty()) {
+      return Fail(ErrorKind::kNotFound, "no episode of {}: {}", split, directory.string());
+    }
+  }
   DatasetStats stats{
       .episodes = static_cast<std::int64_t>(episodes.size()), .labs = {}, .features = {}};
   std::map<std::string, std::vector<ComponentAccumulator>> features;

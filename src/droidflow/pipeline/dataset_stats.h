@@ -43,9 +43,12 @@ struct DatasetStats {
 
 /// Reads all episodes at or below a folder twice.
 ///
+/// @param split  only those that meta/episodes.jsonl has in this split; empty: all.
 /// Memory   does not grow with the values, but for the list of episodes.
-/// @return  kNotFound where there is no episode; kInvalidData for one that is damaged; kCancelled
+/// @return  kNotFound where there is no episode, or no index to know splits by; kInvalidData for
+/// one that is damaged; kCancelled
 ///          after a signal.
-[[nodiscard]] Result<DatasetStats> ComputeDatasetStats(const std::filesystem::path& directory);
+[[nodiscard]] Result<DatasetStats> ComputeDatasetStats(const std::filesystem::path& directory,
+                                                       const std::string& split = {});
 
 }  // namespace droidflow

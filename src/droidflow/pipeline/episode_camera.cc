@@ -53,48 +53,99 @@ const TrajectoryCamera* RecordedCamera(const CameraInputs& inputs, const std::st
   return found == inputs.trajectory.cameras.end() ? nullptr : &found->second;
 }
 
+/// Where a camera's pose may be known from.
+struct PoseSource {
+  std::string what;
+  std::string source;  ///< as docs/formats.md names it
+  std::optional<Transform> pose;
+  std::string finding;
+  std::optional<CalibrationMetric> metric = {};
+};
+
+/// Takes the first pose.
+void TakePose(const std::vector<PoseSource>& sources, EpisodeCamera& camera) {
+  for (const PoseSource& source : sources) {
+    const bool is_first = source.pose && !camera.pose;
+    camera.pose_sources.push_back({source.what, source.finding, is_first});
+    if (!is_first) continue;
+    camera.pose = source.pose;
+    camera.extrinsics_source = source.source;
+    camera.metric = source.metric;
+  }
+}
+
+PoseSource AnnotatedPose(const std::optional<EpisodeCalibration>& calibration,
+                         const std::string& serial,
+                         std::string_view file,
+                         const std::string& source) {
+  PoseSource found{source + ".json", source, std::nullopt, "no entry"};
+  if (!calibration) return found;
+  for (const auto* cameras : {&calibration->cameras, &calibration->passed_over}) {
+    for (const CameraCalibration& annotated : *cameras) {
+      if (annotated.serial != serial || annotated.file != file) continue;
+      found.pose = TransformFromPoseVector(annotated.pose);
+      found.finding = "no metric";
+      if (annotated.metric_value) {
+        found.metric = {annotated.metric_type, *annotated.metric_value};
+        found.finding =
+            fmt::format("{} {:.6g}", ToString(annotated.metric_type), *annotated.metric_value);
+      }
+      if (!annotated.source.empty()) found.finding += fmt::format(", {}", annotated.source);
+    }
+  }
+  return found;
+}
+
+/// A pose of metadata or trajectory.h5, which have no metric.
+template <typename ToPose>
+PoseSource StatedPose(std::string what,
+                      const char* source,
+                      const std::optional<PoseVector>& stated,
+                      const ToPose& to_pose) {
+  if (!stated) return {std::move(what), source, std::nullopt, "says none"};
+  return {std::move(what), source, to_pose(TransformFromPoseVector(*stated)), "says one"};
+}
+
+std::optional<PoseVector> StatedBy(const MetadataCamera* camera) {
+  return camera == nullptr ? std::nullopt : camera->extrinsics;
+}
+
 /// Takes the best known pose of an external camera: annotation, metadata, trajectory.h5.
 void PlaceExternal(const CameraInputs& inputs,
                    const std::optional<EpisodeCalibration>& calibration,
                    EpisodeCamera& camera) {
-  if (calibration) {
-    for (const CameraCalibration& annotated : calibration->cameras) {
-      if (annotated.serial != camera.serial) continue;
-      camera.pose = TransformFromPoseVector(annotated.pose);
-      camera.extrinsics_source =
-          annotated.file == "superset" ? "cam2base_extrinsic_superset" : "cam2base_extrinsics";
-      if (annotated.metric_value) camera.metric = {annotated.metric_type, *annotated.metric_value};
-      return;
-    }
-  }
-  const MetadataCamera* stated = inputs.metadata.FindCamera(camera.serial);
-  if (stated != nullptr && stated->extrinsics) {
-    camera.pose = TransformFromPoseVector(*stated->extrinsics);
-    camera.extrinsics_source = "metadata";
-    return;
-  }
   const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
-  if (recorded != nullptr && recorded->left_base) {
-    camera.pose = TransformFromPoseVector(*recorded->left_base);
-    camera.extrinsics_source = "trajectory";
-  }
+  const auto as_it_is = [](const Transform& pose) { return pose; };
+  TakePose(
+      {AnnotatedPose(calibration, camera.serial, "superset", "cam2base_extrinsic_superset"),
+       AnnotatedPose(calibration, camera.serial, "cam2base", "cam2base_extrinsics"),
+       StatedPose(
+           "metadata", "metadata", StatedBy(inputs.metadata.FindCamera(camera.serial)), as_it_is),
+       StatedPose("trajectory.h5",
+                  "trajectory",
+                  recorded == nullptr ? std::nullopt : recorded->left_base,
+                  as_it_is)},
+      camera);
 }
 
 /// Takes the wrist camera's pose in ee, and holds it against what trajectory.h5 says of it.
 void PlaceWrist(const CameraInputs& inputs, EpisodeCamera& camera, std::vector<Warning>& warnings) {
   const Transform T_base_ee = TransformFromPoseVector(inputs.trajectory.cartesian_position.front());
-  const MetadataCamera* stated = inputs.metadata.FindCamera(camera.serial);
   const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
-  if (stated != nullptr && stated->extrinsics) {
-    camera.pose = HandCameraInEe(T_base_ee, TransformFromPoseVector(*stated->extrinsics));
-    camera.extrinsics_source = "metadata";
-  } else if (recorded != nullptr && !recorded->left_ee.empty()) {
-    camera.pose = TransformFromPoseVector(recorded->left_ee.front());
-    camera.extrinsics_source = "trajectory";
-  } else if (recorded != nullptr && recorded->left_base) {
-    camera.pose = HandCameraInEe(T_base_ee, TransformFromPoseVector(*recorded->left_base));
-    camera.extrinsics_source = "trajectory";
-  }
+  const auto in_ee = [&](const Transform& pose) { return HandCameraInEe(T_base_ee, pose); };
+  std::optional<PoseVector> in_hand;
+  if (recorded != nullptr && !recorded->left_ee.empty()) in_hand = recorded->left_ee.front();
+  TakePose({StatedPose(
+                "metadata", "metadata", StatedBy(inputs.metadata.FindCamera(camera.serial)), in_ee),
+            StatedPose("trajectory.h5, in the hand",
+                       "trajectory",
+                       in_hand,
+                       [](const Transform& pose) { return pose; }),
+            StatedPose("trajectory.h5, in base",
+                       "trajectory",
+                       recorded == nullptr ? std::nullopt : recorded->left_base,
+                       in_ee)},
+           camera);
   if (!camera.pose || recorded == nullptr) return;
   double worst = 0;
   for (const PoseVector& left_ee : recorded->left_ee) {
@@ -301,7 +352,7 @@ Result<std::vector<EpisodeCamera>> CollectCameras(const CameraInputs& inputs,
       const SourceInfo& info = camera.recording.chosen->summary.info;
       sources.recording = ImageSize{info.width_px, info.height_px};
     }
-    Result<ChosenIntrinsics> chosen = ChooseIntrinsics(sources);
+    Result<ChosenIntrinsics> chosen = ChooseIntrinsics(sources, &camera.intrinsics_sources);
     if (!chosen) {
       if (chosen.error().kind != ErrorKind::kNotFound)
         return tl::unexpected(std::move(chosen).error());

@@ -4,6 +4,7 @@
 
 #include "droidflow/core/result.h"
 #include "droidflow/depth/row_alignment.h"
+#include "droidflow/episode/considered.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/episode/trajectory.h"
 #include "droidflow/geometry/pose.h"
@@ -34,9 +35,11 @@ struct EpisodeCamera {
 
   /// Where the camera is: in base for an external one, in ee for the wrist's. Empty: not known.
   std::optional<Transform> pose;
+  Considerations pose_sources;
   std::string extrinsics_source;  ///< as docs/formats.md names them; empty without a pose
 
   std::optional<Intrinsics> intrinsics;
+  Considerations intrinsics_sources;
   std::string intrinsics_source;
   bool approximate_intrinsics = false;
   double baseline_m = 0;

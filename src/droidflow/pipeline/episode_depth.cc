@@ -24,19 +24,6 @@ fs::path FindMaps(const fs::path& root, const EpisodeRef& episode, const std::st
   return {};
 }
 
-/// Why a camera has no depth although nothing failed; empty: it has.
-std::string ReasonAgainst(const EpisodeCamera& camera, DepthBackend::Kind kind) {
-  const auto& chosen = camera.recording.chosen;
-  if (!chosen) return "no recording";
-  const SourceInfo& info = chosen->summary.info;
-  if (kind != DepthBackend::Kind::kExternal && !info.stereo) {
-    return fmt::format("no stereo recording, {} has one eye", chosen->name);
-  }
-  if (kind == DepthBackend::Kind::kZed) return "";
-  if (!camera.intrinsics) return std::string(kNoIntrinsics);
-  return "";
-}
-
 /// What concerns a camera's data only.
 bool IsOfTheCamera(const Error& error) {
   return error.kind == ErrorKind::kInvalidData || error.kind == ErrorKind::kNotFound;
@@ -47,6 +34,18 @@ bool IsNamed(const EpisodeCamera& camera, const std::string& name) {
 }
 
 }  // namespace
+
+std::string ReasonAgainstDepth(const EpisodeCamera& camera, DepthBackend::Kind kind) {
+  const auto& chosen = camera.recording.chosen;
+  if (!chosen) return "no recording";
+  const SourceInfo& info = chosen->summary.info;
+  if (kind != DepthBackend::Kind::kExternal && !info.stereo) {
+    return fmt::format("no stereo recording, {} has one eye", chosen->name);
+  }
+  if (kind == DepthBackend::Kind::kZed) return "";
+  if (!camera.intrinsics) return std::string(kNoIntrinsics);
+  return "";
+}
 
 fs::path DepthFile(const std::string& serial) {
   return fs::path("recordings") / serial / kDepthVideoFile;
@@ -117,7 +116,7 @@ Result<CameraDepth> DepthWorker::WriteCamera(const EpisodeContext& context,
   CameraDepth depth{.serial = camera.serial,
                     .role = std::string(ToString(camera.role)),
                     .report = std::nullopt,
-                    .reason = ReasonAgainst(camera, options_.backend.kind)};
+                    .reason = ReasonAgainstDepth(camera, options_.backend.kind)};
   if (!depth.reason.empty()) {
     // Not that there is no stereo recording, but that what there is is of no use.
     depth.failed = depth.reason == kNoIntrinsics || camera.recording.has_broken_stereo;

@@ -17,6 +17,9 @@ namespace droidflow {
 /// "recordings/{serial}/depth.mkv"
 [[nodiscard]] std::filesystem::path DepthFile(const std::string& serial);
 
+/// Why a camera has no depth although nothing failed; empty: it has.
+[[nodiscard]] std::string ReasonAgainstDepth(const EpisodeCamera& camera, DepthBackend::Kind kind);
+
 /// Makes depth in one process, and keeps its matchers from episode to episode.
 ///
 /// Thread  one at a time; it uses threads of its own where options ask for several cameras or

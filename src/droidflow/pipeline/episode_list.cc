@@ -59,14 +59,12 @@ void Rank(std::vector<ListedEpisode>& episodes, const SummariesByUuid& summaries
       if (summary != nullptr && summary->metrics[i].cameras > 0)
         values.push_back(summary->metrics[i].best);
     }
-    const auto worse_first = [type](double a, double b) { return IsBetter(type, b, a); };
-    std::ranges::sort(values, worse_first);
+    const MetricRanks ranks(type, std::move(values));
     for (ListedEpisode& episode : episodes) {
       const CalibrationSummary* summary = summary_of(episode);
       if (summary == nullptr || summary->metrics[i].cameras == 0) continue;
       const double value = summary->metrics[i].best;
-      const auto not_better = std::ranges::upper_bound(values, value, worse_first) - values.begin();
-      const double rank = static_cast<double>(not_better) / static_cast<double>(values.size());
+      const double rank = ranks.RankOf(value);
       if (episode.quality && *episode.quality >= rank) continue;
       episode.quality = rank;
       episode.metric = type;
@@ -237,6 +235,19 @@ Status NameFolders(const Annotations& annotations, std::vector<ListedEpisode>& f
 }
 
 }  // namespace
+
+MetricRanks::MetricRanks(MetricType type, std::vector<double> values)
+    : type_(type), worst_first_(std::move(values)) {
+  std::ranges::sort(worst_first_, [&](double a, double b) { return IsBetter(type_, b, a); });
+}
+
+double MetricRanks::RankOf(double value) const {
+  const auto not_better =
+      std::ranges::upper_bound(
+          worst_first_, value, [&](double a, double b) { return IsBetter(type_, b, a); }) -
+      worst_first_.begin();
+  return static_cast<double>(not_better) / static_cast<double>(worst_first_.size());
+}
 
 Result<std::vector<std::string>> ReadEntries(const std::string& episodes, const std::string& root) {
   std::string text = episodes;

@@ -55,6 +55,20 @@ void SortByQuality(std::vector<ListedEpisode>& episodes);
   return entry.find('/') != std::string_view::npos;
 }
 
+/// The values that metrics of one type have, to rank by.
+class MetricRanks {
+ public:
+  MetricRanks(MetricType type, std::vector<double> values);
+
+  /// The share of the values that are not better than this one: 1 best.
+  [[nodiscard]] double RankOf(double value) const;
+  [[nodiscard]] std::size_t size() const { return worst_first_.size(); }
+
+ private:
+  MetricType type_;
+  std::vector<double> worst_first_;
+};
+
 /// Whether an episode is of the labs and the outcome asked for.
 [[nodiscard]] bool IsWanted(const EpisodeRef& ref, const SelectionOptions& selection);
 

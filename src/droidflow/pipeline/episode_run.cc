@@ -7,6 +7,7 @@
 #include "droidflow/jobs/reports.h"
 #include "droidflow/jobs/run_lock.h"
 #include "droidflow/jobs/worker_pool.h"
+#include "droidflow/pipeline/dataset_index.h"
 #include "droidflow/pipeline/delivery.h"
 #include "droidflow/pipeline/disk_budget.h"
 #include "droidflow/pipeline/episode_depth.h"
@@ -313,6 +314,26 @@ Status RecordInRepository(RunStore& store,
   return {};
 }
 
+/// The index of what lies in `out` after a run; not where it is one of many at the same time, nor
+/// where what is finished goes elsewhere.
+Status IndexResults(const MetadataOptions& options, std::span<const TaskRecord> records) {
+  const bool stays =
+      options.full.batch_dir.empty() && (!options.hub.HasPlace() || options.hub.keep_uploaded);
+  const bool is_alone = options.selection.part == RunPart() && options.shared.arriving_dir.empty();
+  if (!stays || !is_alone) return {};
+  DF_ASSIGN_OR_RETURN(const SplitShares shares, ParseSplitShares(options.splits));
+  std::int64_t last_unix_ms = 0;
+  for (const TaskRecord& record : records) {
+    last_unix_ms = std::max(last_unix_ms, record.finished_unix_ms);
+  }
+  if (IsIndexedSince(options.out, shares, last_unix_ms)) return {};
+  const Result<IndexedDataset> dataset = WriteDatasetIndex(options.out, shares);
+  if (!dataset && dataset.error().kind != ErrorKind::kNotFound) {
+    return tl::unexpected(dataset.error());
+  }
+  return {};
+}
+
 /// Says on stderr how the run goes.
 class RunReporter {
  public:
@@ -484,6 +505,7 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   }
   DF_ASSIGN_OR_RETURN(const RunLock lock, RunLock::Acquire(options.RunDir()));
   DF_ASSIGN_OR_RETURN(RunStore store, RunStore::Open(options.RunDir()));
+  DF_RETURN_IF_ERROR(SaveChecksums(context.annotation_checksums, options.RunDir()));
   DF_ASSIGN_OR_RETURN(const Delivery delivery, Delivery::Prepare(options));
   DF_ASSIGN_OR_RETURN(const SharedRunBoard board, MakeSharedRunBoard());
   std::vector<fs::path> staged = delivery.StagedFolders();
@@ -633,6 +655,9 @@ Result<RunSummary> RunEpisodes(const EpisodeContext& context, const RunDisplay& 
   }
   if (const Status reported = WriteReports(records, options.RunDir(), kNoun); !reported && ran) {
     summary.stopped = reported;
+  }
+  if (const Status indexed = IndexResults(options, records); !indexed && ran && summary.stopped) {
+    summary.stopped = indexed;
   }
   summary.run_dir = options.RunDir().string();
   summary.selected = list.episodes.size() + list.not_found.size();

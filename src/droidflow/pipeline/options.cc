@@ -295,6 +295,18 @@ const std::vector<Option>& Options() {
           "a file",
           "camera_serials.json",
           DF_MEMBER(input.serials)),
+      Row("language",
+          Group::kInput,
+          "FILE",
+          "a file",
+          "droid_language_annotations.json",
+          DF_MEMBER(input.language)),
+      Row("keep_ranges",
+          Group::kInput,
+          "FILE",
+          "a file",
+          "keep_ranges_1_0_1.json",
+          DF_MEMBER(input.keep_ranges)),
       Row("conf_dir",
           Group::kInput,
           "DIR",
@@ -450,6 +462,15 @@ const std::vector<Option>& Options() {
           "Which recording of a camera to take, best first; kinds left out are never taken "
           "(stereo_mp4,svo2,svo,mono_mp4)",
           DF_MEMBER(track.recording_order)),
+      Row("idle_speed",
+          Group::kTrack,
+          "MM_S",
+          "a number of 0 or more",
+          "Millimetres per second below which a gripper that neither opens nor closes is idle, for "
+          "quality.json (7.5)",
+          DF_MEMBER(track.idle_speed_mm_per_s),
+          {},
+          [](double speed) { return speed >= 0; }),
       Row("measure_rows",
           Group::kTrack,
           "",
@@ -724,6 +745,14 @@ const std::vector<Option>& Options() {
           "true or false",
           "Do finished episodes again too",
           DF_MEMBER(recompute)),
+      Row("splits",
+          Group::kRun,
+          "TRAIN/VAL/TEST",
+          "three shares of 0 or more, as in 80/10/10",
+          "Shares of scenes to train with, validate and test, for meta/episodes.jsonl (80/10/10)",
+          DF_MEMBER(splits),
+          {},
+          [](const std::string& splits) { return ParseSplitShares(splits).has_value(); }),
 
       Row("cameras",
           Group::kFull,
@@ -1141,6 +1170,7 @@ Result<std::string> FormatTrackConfig(const TrackOptions& options) {
   config["mount_xyz_m"] = options.mount_xyz_m;
   config["mount_rpy_rad"] = options.mount_rpy_rad;
   config["pose_time"] = ToString(options.pose_time);
+  config["idle_speed_mm_per_s"] = options.idle_speed_mm_per_s;
   config["measure_rows"] = options.measure_rows;
   config["recording_order"] = FormatRecordingOrder(options.recording_order);
   return config.dump();

@@ -7,6 +7,7 @@
 #include "droidflow/episode/episode.h"
 #include "droidflow/pipeline/depth_options.h"
 #include "droidflow/pipeline/recording_choice.h"
+#include "droidflow/pipeline/splits.h"
 
 #include <array>
 #include <filesystem>
@@ -48,7 +49,8 @@ struct TrackOptions {
   std::array<double, 3> mount_rpy_rad = {0, 0, std::numbers::pi / 2};
   PoseTime pose_time = PoseTime::kStep;
   RecordingOrder recording_order = DefaultRecordingOrder();
-  bool measure_rows = false;  ///< decode stereo recordings for `rows` of quality.json
+  double idle_speed_mm_per_s = 7.5;  ///< below it the gripper's centroid rests
+  bool measure_rows = false;         ///< decode stereo recordings for `rows` of quality.json
 
   [[nodiscard]] int PointsPerFinger() const { return points.value_or(480); }
   [[nodiscard]] double JointMaxRad() const;
@@ -126,6 +128,8 @@ struct InputOptions {
   std::string intrinsics;
   std::string episode_paths;
   std::string serials;
+  std::string language;
+  std::string keep_ranges;
   std::string conf_dir;  ///< folder with SN<serial>.conf
 
   /// The parts of `droid_root`: an episode is read from the first that has it.
@@ -193,8 +197,9 @@ struct MetadataOptions {
   std::optional<double> episode_timeout_s;  ///< default 300; kFull: 3600
   bool deep_check =
       false;  ///< on resume read finished files back instead of trusting size and time
-  bool retry_quarantined = false;  ///< on resume try quarantined episodes again
-  bool recompute = false;          ///< do finished episodes again too
+  bool retry_quarantined = false;       ///< on resume try quarantined episodes again
+  std::string splits = kDefaultSplits;  ///< ParseSplitShares's, for the index of `out`
+  bool recompute = false;               ///< do finished episodes again too
 
   [[nodiscard]] std::filesystem::path RunDir() const;
   /// On processors.

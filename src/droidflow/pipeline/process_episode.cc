@@ -2,17 +2,20 @@
 
 #include "droidflow/core/check.h"
 #include "droidflow/core/files.h"
+#include "droidflow/core/sha256.h"
 #include "droidflow/episode/status.h"
 #include "droidflow/formats/npy.h"
 #include "droidflow/formats/stl.h"
 #include "droidflow/io/metadata_reader.h"
 #include "droidflow/io/trajectory_reader.h"
+#include "droidflow/pipeline/idle_steps.h"
 #include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/tracks/camera_poses.h"
 #include "droidflow/tracks/contact_pad.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <string_view>
 
@@ -76,6 +79,8 @@ Result<AnnotationPaths> ResolveAnnotationPaths(const InputOptions& input) {
   override_with(input.intrinsics, paths.intrinsics);
   override_with(input.episode_paths, paths.episode_paths);
   override_with(input.serials, paths.serials);
+  override_with(input.language, paths.language);
+  override_with(input.keep_ranges, paths.keep_ranges);
   return paths;
 }
 
@@ -166,6 +171,9 @@ Status CollectCamerasStep(const StepInput& in, EpisodeData& episode) {
   DF_ASSIGN_OR_RETURN(episode.cameras, CollectCameras(inputs, episode.warnings));
   DF_ASSIGN_OR_RETURN(const auto calibration, in.context.annotations.Calibration(episode.ref.uuid));
   if (calibration) episode.calibration_json = calibration->raw_json;
+  DF_ASSIGN_OR_RETURN(episode.language, in.context.annotations.LanguageOf(episode.ref.uuid));
+  DF_ASSIGN_OR_RETURN(episode.keep_ranges,
+                      in.context.annotations.KeepRangesOf(episode.ref.relative_path));
   // Only now: recordings and the metadata's length speak of the whole episode.
   if (const auto max_frames = in.context.options.track.max_frames) {
     TruncateTrajectory(episode.trajectory, static_cast<std::size_t>(*max_frames));
@@ -176,6 +184,11 @@ Status CollectCamerasStep(const StepInput& in, EpisodeData& episode) {
       camera.pairing.step_to_frame.resize(steps);
       camera.pairing.difference_ms.resize(steps);
     }
+  }
+  if (episode.keep_ranges) {
+    const auto steps = static_cast<std::int64_t>(episode.trajectory.size());
+    for (StepRange& range : *episode.keep_ranges) range.end = std::min(range.end, steps);
+    std::erase_if(*episode.keep_ranges, [](const auto& range) { return range.begin >= range.end; });
   }
   TakeFps(in.context.options.track, episode);
   return {};
@@ -254,6 +267,10 @@ Status ComputeTracksStep(const StepInput& in, EpisodeData& episode) {
                                    options.step_mm / 1000.0,
                                    options.Float32Distances() ? DistancePrecision::kFloat32
                                                               : DistancePrecision::kFloat64));
+  episode.idle_ranges = FindIdleRanges(episode.trajectory,
+                                       episode.plan.cumulative_distance_m,
+                                       episode.fps,
+                                       options.idle_speed_mm_per_s / 1000.0);
   for (const EpisodeCamera& camera : episode.cameras) {
     episode.views.push_back(
         ViewOf(camera, episode, in.context, gripper, T_base_ee, episode.warnings));
@@ -301,8 +318,53 @@ Status MakeDepthStep(const StepInput& in, EpisodeData& episode) {
   return {};
 }
 
+/// Whether a recording was read to its end.
+bool IsDecoded(const EpisodeData& episode, const EpisodeCamera& camera) {
+  return episode.depth && std::ranges::any_of(*episode.depth, [&](const CameraDepth& depth) {
+           return depth.serial == camera.serial && depth.report.has_value();
+         });
+}
+
+/// Of a recording that was only looked into, size and time must do: there may be nothing behind its
+/// head.
+Status DescribeSourcesStep(const StepInput& in, EpisodeData& episode) {
+  const fs::path dir = RawFolder(in.context.options, episode.ref);
+  const bool is_fetched = dir.native().starts_with(FetchedFolder(in.context.options).native());
+  const auto add = [&](const fs::path& path, std::string name, bool whole) -> Status {
+    SourceFile source{.file = std::move(name)};
+    if (whole) {
+      DF_ASSIGN_OR_RETURN(source.sha256, Sha256OfFile(path));
+    }
+    DF_ASSIGN_OR_RETURN(const FileStamp stamp, StampOfFile(path));
+    source.size_bytes = stamp.size_bytes;
+    if (!whole && !is_fetched) source.modified_unix_ms = stamp.mtime_ns / 1'000'000;
+    episode.sources.push_back(std::move(source));
+    return {};
+  };
+  DF_ASSIGN_OR_RETURN(const fs::path metadata, FindMetadataFile(dir));
+  DF_RETURN_IF_ERROR(add(metadata, metadata.filename().string(), /*whole=*/true));
+  DF_RETURN_IF_ERROR(add(dir / "trajectory.h5", "trajectory.h5", /*whole=*/true));
+  for (const EpisodeCamera& camera : episode.cameras) {
+    const auto& chosen = camera.recording.chosen;
+    if (chosen) {
+      DF_RETURN_IF_ERROR(add(chosen->path, chosen->name, IsDecoded(episode, camera)));
+    }
+    const bool knows_itself = chosen && !chosen->summary.info.serial.empty();
+    const std::string& serial = knows_itself ? chosen->summary.info.serial : camera.serial;
+    const fs::path conf = fmt::format("SN{}.conf", serial);
+    if (in.context.conf.contains(serial)) {
+      DF_RETURN_IF_ERROR(
+          add(in.context.options.input.conf_dir / conf, conf.string(), /*whole=*/true));
+    }
+  }
+  return {};
+}
+
 Status WriteQualityStep(const StepInput& in, EpisodeData& episode) {
-  return WriteQualityJson(episode, in.context.config_json, in.directory / kQualityFile);
+  return WriteQualityJson(episode,
+                          in.context.config_json,
+                          FormatProvenance(in.context.run_provenance, episode.sources),
+                          in.directory / kQualityFile);
 }
 
 struct Step {
@@ -324,6 +386,7 @@ constexpr Step kSteps[] = {
     {"video", true, false, WriteVideoStep},
     {"intrinsics", false, true, WriteIntrinsicsStep},
     {"depth", true, false, MakeDepthStep},
+    {"sources", true, false, DescribeSourcesStep},
     {"quality", true, false, WriteQualityStep},
 };
 
@@ -343,11 +406,17 @@ Result<EpisodeContext> MakeEpisodeContext(const MetadataOptions& options) {
   DF_ASSIGN_OR_RETURN(ZedCalibrations conf, LoadConfFiles(options.input.conf_dir));
   DF_ASSIGN_OR_RETURN(std::vector<Vector3> pad_points_m, LoadPadPoints(options.track));
   DF_ASSIGN_OR_RETURN(std::string config_json, FormatRunConfig(options));
+  const std::array caches = {fs::path(options.shared.annotation_indexes), options.RunDir()};
+  DF_ASSIGN_OR_RETURN(std::vector<FileChecksum> checksums,
+                      ChecksumAnnotations(annotations.paths(), caches));
+  std::string run_provenance = FormatRunProvenance(config_json, checksums);
   return EpisodeContext{.options = options,
                         .annotations = std::move(annotations),
                         .conf = std::move(conf),
                         .pad_points_m = std::move(pad_points_m),
-                        .config_json = std::move(config_json)};
+                        .config_json = std::move(config_json),
+                        .annotation_checksums = std::move(checksums),
+                        .run_provenance = std::move(run_provenance)};
 }
 
 Result<std::string> JudgeDepth(RequireDepth require, const std::vector<CameraDepth>& cameras) {

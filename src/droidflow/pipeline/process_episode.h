@@ -8,6 +8,7 @@
 #include "droidflow/jobs/task.h"
 #include "droidflow/pipeline/options.h"
 #include "droidflow/pipeline/products.h"
+#include "droidflow/pipeline/provenance.h"
 
 #include <filesystem>
 #include <functional>
@@ -23,6 +24,8 @@ struct EpisodeContext {
   ZedCalibrations conf;
   std::vector<Vector3> pad_points_m;
   std::string config_json;  ///< FormatRunConfig's: also the fingerprint of results
+  std::vector<FileChecksum> annotation_checksums;
+  std::string run_provenance;  ///< FormatRunProvenance's
 };
 
 /// Checks the raw root and opens the annotations.

@@ -4,6 +4,7 @@
 #include "droidflow/core/files.h"
 #include "droidflow/formats/npz_writer.h"
 #include "droidflow/pipeline/build_info.h"
+#include "droidflow/pipeline/idle_steps.h"
 
 #include <algorithm>
 #include <array>
@@ -23,9 +24,8 @@ std::string Dump(const Json& json, int indent) {
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
 }
 
-/// Below these an episode counts as idle between two steps.
+/// Below it, and kIdleGripper, an episode counts as idle between two steps.
 constexpr double kIdlePath_m = 0.0005;
-constexpr double kIdleGripper = 0.01;
 
 std::int64_t Size(std::size_t size) { return static_cast<std::int64_t>(size); }
 
@@ -166,6 +166,12 @@ Json OrNull(const std::optional<T>& value) {
 }
 
 Json OrNull(const std::string& text) { return text.empty() ? Json(nullptr) : Json(text); }
+
+Json DescribeRanges(const std::vector<StepRange>& ranges) {
+  Json json = Json::array();
+  for (const StepRange& range : ranges) json.push_back({range.begin, range.end});
+  return json;
+}
 
 /// Which recording is used and why; nothing where the camera has no file at all.
 Json DescribeRecording(const EpisodeCamera& camera) {
@@ -421,6 +427,7 @@ Status WriteVideoJson(const EpisodeData& episode, const std::filesystem::path& d
 
 Status WriteQualityJson(const EpisodeData& episode,
                         const std::string& config_json,
+                        const std::string& provenance,
                         const std::filesystem::path& path) {
   Json externals = Json::array();
   Json wrist = nullptr;
@@ -446,24 +453,33 @@ Status WriteQualityJson(const EpisodeData& episode,
   for (const StageTime& stage : episode.stages) {
     timings[stage.name] = std::round(stage.duration_ms * 1000) / 1000;
   }
-  const Json json = {{"episode_id", episode.ref.uuid},
-                     {"source_path", episode.ref.relative_path},
-                     {"outcome", ToString(episode.ref.outcome)},
-                     {"num_frames", episode.trajectory.size()},
-                     {"num_track_points", 2 * episode.pad_points_m.size()},
-                     {"external_cameras", externals},
-                     {"wrist_camera", wrist},
-                     {"cameras_with_2d_tracks", SerialsWithTracks2d(episode)},
-                     {"cam2base_calibration", calibration},
-                     {"droidflow_version", build_info::kVersion},
-                     {"config", Json::parse(config_json)},
-                     {"cameras", cameras},
-                     {"path_length_mm", episode.plan.cumulative_distance_m.back() * kMillimetres},
-                     {"idle_fraction", IdleFraction(episode)},
-                     {"current_task", episode.metadata.current_task},
-                     {"warnings", warnings},
-                     {"depth", DescribeDepth(episode)},
-                     {"timings_ms", timings}};
+  const Json json = {
+      {"episode_id", episode.ref.uuid},
+      {"source_path", episode.ref.relative_path},
+      {"outcome", ToString(episode.ref.outcome)},
+      {"num_frames", episode.trajectory.size()},
+      {"num_track_points", 2 * episode.pad_points_m.size()},
+      {"external_cameras", externals},
+      {"wrist_camera", wrist},
+      {"cameras_with_2d_tracks", SerialsWithTracks2d(episode)},
+      {"cam2base_calibration", calibration},
+      {"droidflow_version", build_info::kVersion},
+      {"config", Json::parse(config_json)},
+      {"cameras", cameras},
+      {"path_length_mm", episode.plan.cumulative_distance_m.back() * kMillimetres},
+      {"idle_fraction", IdleFraction(episode)},
+      {"idle_ranges", DescribeRanges(episode.idle_ranges)},
+      {"keep_ranges", episode.keep_ranges ? DescribeRanges(*episode.keep_ranges) : Json(nullptr)},
+      {"fps", episode.fps},
+      {"current_task", episode.metadata.current_task},
+      {"language", episode.language},
+      {"lab", episode.ref.lab},
+      {"building", OrNull(episode.metadata.building)},
+      {"scene_id", OrNull(episode.metadata.scene_id)},
+      {"warnings", warnings},
+      {"depth", DescribeDepth(episode)},
+      {"provenance", Json::parse(provenance)},
+      {"timings_ms", timings}};
   return WriteFile(path, Dump(json, 2) + "\n");
 }
 

@@ -10,6 +10,7 @@
 #include "droidflow/pipeline/depth_product.h"
 #include "droidflow/pipeline/episode_camera.h"
 #include "droidflow/pipeline/options.h"
+#include "droidflow/pipeline/provenance.h"
 #include "droidflow/tracks/contact_track.h"
 #include "droidflow/tracks/resample.h"
 
@@ -54,9 +55,13 @@ struct EpisodeData {
   std::vector<Vector3> pad_points_m;
   std::optional<ContactTrack> track;
   ResamplePlan plan;
+  std::vector<std::string> language;                  ///< instructions of the annotations
+  std::optional<std::vector<StepRange>> keep_ranges;  ///< of the annotations, within the steps
+  std::vector<StepRange> idle_ranges;
   std::string calibration_json;                   ///< the annotation entry verbatim; empty: none
   std::optional<std::vector<CameraDepth>> depth;  ///< empty: not wanted
   std::string depth_status;                       ///< JudgeDepth's
+  std::vector<SourceFile> sources;
   std::vector<Warning> warnings;
   std::vector<StageTime> stages;
 };
@@ -75,8 +80,10 @@ struct EpisodeData {
 [[nodiscard]] Status WriteVideoJson(const EpisodeData& episode,
                                     const std::filesystem::path& directory);
 /// @param config_json  FormatRunConfig's.
+/// @param provenance   FormatProvenance's.
 [[nodiscard]] Status WriteQualityJson(const EpisodeData& episode,
                                       const std::string& config_json,
+                                      const std::string& provenance,
                                       const std::filesystem::path& path);
 
 }  // namespace droidflow

@@ -84,7 +84,11 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
                                         std::string_view serial,
                                         const RecordingOrder& order) {
   RecordingChoice choice;
-  const auto broken = [&](RecordingKind kind, const Error& error) {
+  const auto finding_of = [&](const RecordingFile& file) -> std::string& {
+    return std::ranges::find(choice.files, file.name, &Considered::what)->finding;
+  };
+  const auto broken = [&](const RecordingFile& file, RecordingKind kind, const Error& error) {
+    finding_of(file) = error.message;
     choice.has_broken_stereo |= kind != RecordingKind::kMonoMp4;
     choice.warnings.push_back(
         {status::kRecordingBroken, fmt::format("camera {}: {}", serial, error.message)});
@@ -92,13 +96,19 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
   std::vector<Candidate> candidates;
   const bool wants_mp4 = std::ranges::any_of(order, IsMp4);
   for (const RecordingFile& file : recordings.files) {
+    choice.files.push_back({file.name, "MP4 files are not wanted"});
     if (IsMp4(file.kind) && !wants_mp4) continue;
     Result<Candidate> candidate = LookInto(file);
     if (!candidate) {
       if (MayPass(candidate.error())) return tl::unexpected(candidate.error());
-      broken(file.kind, candidate.error());
+      broken(file, file.kind, candidate.error());
       continue;
     }
+    const bool is_wanted = std::ranges::find(order, candidate->kind) != order.end();
+    finding_of(file) = fmt::format("{} by content, {} bytes{}",
+                                   ToString(candidate->kind),
+                                   file.size_bytes,
+                                   is_wanted ? "" : ", which is not wanted");
     candidates.push_back(*std::move(candidate));
   }
   // Of two files of one kind, the one that says so in its name.
@@ -114,11 +124,12 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
                             : SummarizeRecording(candidate.file->path, SvoFrames::kUnknown);
       if (!summary) {
         if (MayPass(summary.error())) return tl::unexpected(summary.error());
-        broken(kind, summary.error());
+        broken(*candidate.file, kind, summary.error());
         continue;
       }
       if (!summary->info.frame_count && kind != RecordingKind::kSvo) {
-        broken(kind,
+        broken(*candidate.file,
+               kind,
                {ErrorKind::kInvalidData,
                 fmt::format("its frames cannot be counted: {}", candidate.file->path.string())});
         continue;
@@ -127,6 +138,7 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
         choice.warnings.push_back(
             {status::kRecordingBroken, fmt::format("camera {}: {}", serial, problem)});
       }
+      std::ranges::find(choice.files, candidate.file->name, &Considered::what)->chosen = true;
       choice.chosen = {kind, candidate.file->path, candidate.file->name, *std::move(summary)};
       choice.reason = missing.empty()
                           ? fmt::format("{} comes first", ToString(kind))

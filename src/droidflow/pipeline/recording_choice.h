@@ -3,6 +3,7 @@
 /// Which of a camera's recordings is used, and why.
 
 #include "droidflow/core/result.h"
+#include "droidflow/episode/considered.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/io/recordings.h"
 #include "droidflow/video/recording_summary.h"
@@ -38,6 +39,7 @@ struct ChosenRecording {
 struct RecordingChoice {
   std::optional<ChosenRecording> chosen;
   std::string reason;              ///< "stereo_mp4 comes first", "no stereo_mp4, svo2; svo is next"
+  Considerations files;            ///< every file of the camera
   std::vector<Warning> warnings;   ///< files that are broken
   bool has_broken_stereo = false;  ///< one of them should show both eyes
 };

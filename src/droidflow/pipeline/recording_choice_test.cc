@@ -101,6 +101,14 @@ TEST_F(ChooseRecordingTest, GoesOnToTheNextWhenAFileIsBroken) {
   EXPECT_EQ(choice.warnings[0].code, status::kRecordingBroken);
   EXPECT_THAT(choice.warnings[0].text, HasSubstr("22008760-stereo.mp4"));
   EXPECT_THAT(choice.warnings[1].text, HasSubstr("zero bytes"));
+  // By kind, as they were looked at.
+  ASSERT_THAT(choice.files, SizeIs(3));
+  EXPECT_EQ(choice.files[0].what, "recordings/MP4/22008760.mp4");
+  EXPECT_TRUE(choice.files[0].chosen);
+  EXPECT_THAT(choice.files[0].finding, HasSubstr("mono_mp4 by content"));
+  EXPECT_THAT(choice.files[1].finding, HasSubstr("22008760-stereo.mp4"));
+  EXPECT_THAT(choice.files[2].finding, HasSubstr("zero bytes"));
+  EXPECT_FALSE(choice.files[1].chosen || choice.files[2].chosen);
 }
 
 TEST_F(ChooseRecordingTest, TakesAnSvoFileBeforeOneEyeAndLeavesItsFramesUncounted) {

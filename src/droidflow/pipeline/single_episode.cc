@@ -35,11 +35,12 @@ Result<std::vector<fs::path>> MoveFiles(const fs::path& ready, const fs::path& f
 }  // namespace
 
 Result<EpisodeRef> FindSingleEpisode(const EpisodeContext& context,
-                                     std::string_view uuid_or_folder) {
+                                     std::string_view uuid_or_folder,
+                                     Considerations* considered) {
   DF_ASSIGN_OR_RETURN(const fs::path root, LocalRoot(context.options.input));
   if (uuid_or_folder.find('/') != std::string_view::npos)
     return FindEpisodeByPath(root, uuid_or_folder);
-  return FindEpisode(root, uuid_or_folder, &context.annotations);
+  return FindEpisode(root, uuid_or_folder, &context.annotations, considered);
 }
 
 Result<SingleEpisode> WriteSingleEpisode(const EpisodeContext& context,

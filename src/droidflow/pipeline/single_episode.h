@@ -3,6 +3,7 @@
 /// Some products of one episode, without a run: `droidflow tracks` and `droidflow intrinsics`.
 
 #include "droidflow/core/result.h"
+#include "droidflow/episode/considered.h"
 #include "droidflow/pipeline/process_episode.h"
 
 #include <filesystem>
@@ -12,8 +13,10 @@
 namespace droidflow {
 
 /// Finds an episode by uuid or by folder. @return kNotFound, naming what was tried.
+/// @param considered  is given every folder that was looked for; may be null.
 [[nodiscard]] Result<EpisodeRef> FindSingleEpisode(const EpisodeContext& context,
-                                                   std::string_view uuid_or_folder);
+                                                   std::string_view uuid_or_folder,
+                                                   Considerations* considered = nullptr);
 
 struct SingleEpisode {
   std::vector<std::filesystem::path> files;

@@ -193,6 +193,8 @@ struct SynthAnnotations {
   Json intrinsics = Json::object();
   Json paths = Json::object();
   Json serials = Json::object();
+  Json language = Json::object();
+  Json keep_ranges = Json::object();
 };
 
 class Synthesizer {
@@ -277,6 +279,7 @@ class Synthesizer {
                                          moving ? recorded_size() : ImageSize{1280, 720});
     record.time = folder;
     record.success = success;
+    record.scene_id = static_cast<std::int64_t>(index / 2) + 1;
     record.with_action = twist.with_action;
     if (!twist.known_intrinsics || index % 3 == 1) {
       // The annotations know this episode's cameras, or nobody does.
@@ -296,6 +299,7 @@ class Synthesizer {
       }
     }
     Annotate(ref, station, twist, index);
+    AnnotateMeaning(ref, index, steps);
     if (twist.breakage) DF_RETURN_IF_ERROR(twist.breakage(episode_dir));
     uuids_.push_back(ref.uuid);
     return ref;
@@ -500,6 +504,21 @@ class Synthesizer {
     }
   }
 
+  /// What was asked of the robot, and when it did nothing: not of every episode.
+  void AnnotateMeaning(const EpisodeRef& ref, std::size_t index, int steps) {
+    if (index % 3 != 2) {
+      const bool all = index % 3 == 0;
+      annotations_.language[ref.uuid] = {
+          {"language_instruction1", "put the marker in the cup"},
+          {"language_instruction2", all ? "Move the marker into the cup" : ""},
+          {"language_instruction3", all ? "Take the marker and place it in the cup" : ""}};
+    }
+    if (index % 2 != 0) return;
+    const std::string key = fmt::format(
+        "gs://bucket/{0}/recordings/MP4--/nfs/data/{0}/trajectory.h5", ref.relative_path);
+    annotations_.keep_ranges[key] = {{0, steps / 2}, {steps / 2 + 1, steps}};
+  }
+
   void AnnotateSuperset(const EpisodeRef& ref,
                         const Station& station,
                         const Twist& twist,
@@ -642,6 +661,8 @@ class Synthesizer {
     DF_RETURN_IF_ERROR(write("intrinsics.json", annotations_.intrinsics));
     DF_RETURN_IF_ERROR(write("episode_id_to_path.json", annotations_.paths));
     DF_RETURN_IF_ERROR(write("camera_serials.json", annotations_.serials));
+    DF_RETURN_IF_ERROR(write("droid_language_annotations.json", annotations_.language));
+    DF_RETURN_IF_ERROR(write("keep_ranges_1_0_1.json", annotations_.keep_ranges));
     std::string uuids;
     for (const std::string& uuid : uuids_) uuids += uuid + "\n";
     DF_RETURN_IF_ERROR(WriteFile(directory_ / "episodes.txt", uuids));
