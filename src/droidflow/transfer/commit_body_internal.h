@@ -31,6 +31,4 @@ class CommitBody {
   std::vector<std::variant<std::string, OutgoingFile>> pieces_;  ///< text, and files in base64
 };
 
-[[nodiscard]] std::string Base64(std::span<const std::byte> bytes);
-
 }  // namespace droidflow

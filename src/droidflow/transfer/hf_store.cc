@@ -1,5 +1,6 @@
 #include "droidflow/transfer/hf_store.h"
 
+#include "droidflow/core/base64.h"
 #include "droidflow/core/check.h"
 #include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"

@@ -1,5 +1,7 @@
 #include "droidflow/video/svo2_writer.h"
 
+#include "droidflow/core/base64.h"
+
 #include <algorithm>
 #include <charconv>
 #include <cmath>
@@ -21,23 +23,6 @@ constexpr std::uint32_t kKeyFrameMark = 0x01234567;
 
 void PutU32(std::vector<std::byte>& bytes, std::uint64_t value) {
   for (int shift = 0; shift < 32; shift += 8) bytes.push_back(std::byte(value >> shift & 0xFF));
-}
-
-std::string Base64(std::span<const std::byte> bytes) {
-  constexpr std::string_view kDigits =
-      "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  std::string text;
-  for (std::size_t i = 0; i < bytes.size(); i += 3) {
-    const std::span three = bytes.subspan(i, std::min<std::size_t>(3, bytes.size() - i));
-    std::uint32_t bits = 0;
-    for (std::size_t j = 0; j < 3; ++j) {
-      bits = bits << 8 | (j < three.size() ? std::to_integer<std::uint32_t>(three[j]) : 0);
-    }
-    for (std::size_t j = 0; j < 4; ++j) {
-      text += j <= three.size() ? kDigits[bits >> (18 - 6 * j) & 63] : '=';
-    }
-  }
-  return text;
 }
 
 std::string HeaderJson(const VideoOptions& video, std::uint32_t serial) {
