@@ -44,7 +44,6 @@ constexpr double kMinDepth_m = 0.01;
 constexpr int kReadOn_frames = 60;  ///< rather than looking for a frame that is not farther away
 
 constexpr int kMaxVideoWidth_px = 1920;
-constexpr int kSheetWidth_px = 1440;
 constexpr int kGap_px = 8;
 constexpr int kMinTile_px = 320;
 constexpr int kEnlarged_px = 640;  ///< as wide as smaller pictures become
@@ -315,7 +314,7 @@ class EpisodeRenderer {
       : directory_(std::move(directory)), options_(options) {}
 
   Status Load();
-  Result<RenderedEpisode> WriteSheet(const fs::path& out);
+  Result<EpisodeSheet> DrawSheet();
   Result<RenderedEpisode> WriteVideo(const fs::path& out);
 
  private:
@@ -500,7 +499,7 @@ EpisodeRenderer::Layout EpisodeRenderer::MakeLayout(bool is_video) {
         tallness, static_cast<double>(camera.intrinsics.height_px) / camera.intrinsics.width_px);
     widest_px = std::max(widest_px, camera.intrinsics.width_px);
   }
-  const int width_px = is_video ? kMaxVideoWidth_px : kSheetWidth_px;
+  const int width_px = is_video ? kMaxVideoWidth_px : options_.sheet_width_px;
   layout.tile_width_px =
       std::clamp((width_px - kGap_px) / layout.columns - kGap_px, kMinTile_px, widest_px);
   layout.tile_height_px = static_cast<int>(std::lround(layout.tile_width_px * tallness));
@@ -710,26 +709,26 @@ void EpisodeRenderer::DrawLegends(int y_px, Canvas& canvas) const {
   if (has_depth_) DrawDepthLegend(depth_scale_, y_px, kDot, canvas);
 }
 
-Result<RenderedEpisode> EpisodeRenderer::WriteSheet(const fs::path& out) {
+Result<EpisodeSheet> EpisodeRenderer::DrawSheet() {
   DF_ASSIGN_OR_RETURN(const std::vector<std::int64_t> moments,
                       ChooseMoments(options_.step || options_.every ? motion_.steps : ShownSteps(),
                                     "step",
                                     options_.step,
-                                    options_.every));
+                                    options_.every,
+                                    options_.moments));
   const Layout layout = MakeLayout(/*is_video=*/false);
   DF_RETURN_IF_ERROR(MeasureDepth(moments, &layout));
   const int moments_px = static_cast<int>(moments.size()) * layout.moment_height_px;
-  Canvas canvas(layout.width_px, moments_px + LegendHeight(), kSheetColour);
+  const int legend_px = options_.legend ? LegendHeight() : 0;
+  Canvas canvas(layout.width_px, moments_px + legend_px, kSheetColour);
   for (std::size_t i = 0; i < moments.size(); ++i) {
     DF_RETURN_IF_ERROR(
         DrawMoment(moments[i], layout, static_cast<int>(i) * layout.moment_height_px, canvas));
   }
-  DrawLegends(moments_px, canvas);
-  DF_RETURN_IF_ERROR(WriteRgbPng(out, std::as_const(canvas.picture()).view()));
-  return RenderedEpisode{.steps = static_cast<std::int64_t>(moments.size()),
-                         .width_px = canvas.picture().width_px(),
-                         .height_px = canvas.picture().height_px(),
-                         .notes = notes_};
+  if (options_.legend) DrawLegends(moments_px, canvas);
+  return EpisodeSheet{.picture = std::move(canvas.picture()),
+                      .steps = static_cast<std::int64_t>(moments.size()),
+                      .notes = notes_};
 }
 
 Result<RenderedEpisode> EpisodeRenderer::WriteVideo(const fs::path& out) {
@@ -769,7 +768,19 @@ Result<RenderedEpisode> RenderEpisode(const fs::path& directory,
   DF_RETURN_IF_ERROR(CheckMoments(out, "step", options.step, options.every));
   EpisodeRenderer renderer(directory, options);
   DF_RETURN_IF_ERROR(renderer.Load());
-  return IsVideoName(out) ? renderer.WriteVideo(out) : renderer.WriteSheet(out);
+  if (IsVideoName(out)) return renderer.WriteVideo(out);
+  DF_ASSIGN_OR_RETURN(EpisodeSheet sheet, renderer.DrawSheet());
+  DF_RETURN_IF_ERROR(WriteRgbPng(out, std::as_const(sheet.picture).view()));
+  return RenderedEpisode{.steps = sheet.steps,
+                         .width_px = sheet.picture.width_px(),
+                         .height_px = sheet.picture.height_px(),
+                         .notes = std::move(sheet.notes)};
+}
+
+Result<EpisodeSheet> DrawEpisodeSheet(const fs::path& directory, const RenderOptions& options) {
+  EpisodeRenderer renderer(directory, options);
+  DF_RETURN_IF_ERROR(renderer.Load());
+  return renderer.DrawSheet();
 }
 
 }  // namespace droidflow

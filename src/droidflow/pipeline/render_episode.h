@@ -2,6 +2,7 @@
 
 /// A finished episode as pictures: its tracks over what the cameras saw, and its depth.
 
+#include "droidflow/core/image.h"
 #include "droidflow/core/result.h"
 
 #include <cstdint>
@@ -22,6 +23,9 @@ struct RenderOptions {
   bool depth = true;                      ///< depth, where there is some
   std::optional<int> step = {};           ///< PNG: only this step, from 0
   std::optional<int> every = {};  ///< each K-th step; default: 8 of all in a PNG, each in an MP4
+  int moments = 8;                ///< of a sheet without `step` and `every`
+  int sheet_width_px = 1440;      ///< about; a tile is never narrower than 320
+  bool legend = true;             ///< below a sheet: what the colours mean
   int decode_threads = 1;
 };
 
@@ -43,6 +47,15 @@ struct RenderedEpisode {
 ///         are missing or damaged; kCancelled after a signal.
 [[nodiscard]] Result<RenderedEpisode> RenderEpisode(const std::filesystem::path& directory,
                                                     const std::filesystem::path& out,
+                                                    const RenderOptions& options);
+
+/// The contact sheet that RenderEpisode writes as a PNG.
+struct EpisodeSheet {
+  RgbImage picture;
+  std::int64_t steps = 0;
+  std::vector<std::string> notes;
+};
+[[nodiscard]] Result<EpisodeSheet> DrawEpisodeSheet(const std::filesystem::path& directory,
                                                     const RenderOptions& options);
 
 }  // namespace droidflow

@@ -244,40 +244,59 @@ void CopyPngRow(std::uint8_t* to, const std::uint16_t* row, int width_px) {
   }
 }
 
-template <typename T>
-Status WritePng(const std::filesystem::path& path,
-                ImageView<const T> picture,
-                AVPixelFormat format) {
-  if (!IsPictureSize(picture.width_px, picture.height_px)) {
+/// An encoder of one picture that is not open yet.
+///
+/// @param name  what the picture is for.
+Result<UniqueCodec> MakePictureEncoder(
+    const char* codec, int width_px, int height_px, AVPixelFormat format, std::string_view name) {
+  if (!IsPictureSize(width_px, height_px)) {
     return Fail(ErrorKind::kUsage,
                 "want a picture of 1x1 to {} pixels, at most {} a side, have {}x{}: {}",
                 kMaxPicture_px,
                 kMaxSide_px,
-                picture.width_px,
-                picture.height_px,
-                path.string());
+                width_px,
+                height_px,
+                name);
   }
-  const std::string action = fmt::format("cannot make {}", path.string());
-  DF_ASSIGN_OR_RETURN(const Ffmpeg* const ffmpeg, LoadFfmpeg());
-  DF_ASSIGN_OR_RETURN(const UniqueCodec encoder, MakeEncoder("png"));
-  encoder->width = picture.width_px;
-  encoder->height = picture.height_px;
+  DF_ASSIGN_OR_RETURN(UniqueCodec encoder, MakeEncoder(codec));
+  encoder->width = width_px;
+  encoder->height = height_px;
   encoder->pix_fmt = format;
   encoder->time_base = {1, 1};
   encoder->thread_count = 1;
+  return encoder;
+}
+
+/// Memory for the picture of an encoder.
+Result<UniqueFrame> MakeFrameFor(const Ffmpeg& ffmpeg,
+                                 const AVCodecContext& encoder,
+                                 const std::string& action) {
+  UniqueFrame frame(ffmpeg.av_frame_alloc());
+  if (frame == nullptr) return FailErrno(ENOMEM, action);
+  frame->width = encoder.width;
+  frame->height = encoder.height;
+  frame->format = encoder.pix_fmt;
+  if (const int error = ffmpeg.av_frame_get_buffer(frame.get(), 0); error < 0) {
+    return FailFfmpeg(error, action);
+  }
+  return frame;
+}
+
+template <typename T>
+Status WritePng(const std::filesystem::path& path,
+                ImageView<const T> picture,
+                AVPixelFormat format) {
+  const std::string action = fmt::format("cannot make {}", path.string());
+  DF_ASSIGN_OR_RETURN(const Ffmpeg* const ffmpeg, LoadFfmpeg());
+  DF_ASSIGN_OR_RETURN(
+      const UniqueCodec encoder,
+      MakePictureEncoder("png", picture.width_px, picture.height_px, format, path.string()));
   // Each pixel as its difference to the one before.
   ffmpeg->av_opt_set(encoder->priv_data, "pred", "sub", 0);
   if (const int error = ffmpeg->avcodec_open2(encoder.get(), nullptr, nullptr); error < 0) {
     return FailFfmpeg(error, action);
   }
-  const UniqueFrame frame(ffmpeg->av_frame_alloc());
-  if (frame == nullptr) return FailErrno(ENOMEM, action);
-  frame->width = picture.width_px;
-  frame->height = picture.height_px;
-  frame->format = format;
-  if (const int error = ffmpeg->av_frame_get_buffer(frame.get(), 0); error < 0) {
-    return FailFfmpeg(error, action);
-  }
+  DF_ASSIGN_OR_RETURN(const UniqueFrame frame, MakeFrameFor(*ffmpeg, *encoder, action));
   for (int y = 0; y < picture.height_px; ++y) {
     CopyPngRow(frame->data[0] + static_cast<std::ptrdiff_t>(y) * frame->linesize[0],
                picture.row(y),
@@ -352,6 +371,50 @@ Status WriteGray16Png(const std::filesystem::path& path, Gray16View picture) {
 
 Status WriteRgbPng(const std::filesystem::path& path, RgbView picture) {
   return WritePng(path, picture, AV_PIX_FMT_RGB24);
+}
+
+Result<std::vector<std::byte>> EncodeJpeg(RgbView picture, int quantizer) {
+  DF_CHECK(quantizer >= 2 && quantizer <= 31, "{}", quantizer);
+  const std::string action = "cannot make a JPEG";
+  constexpr AVPixelFormat kFormat = AV_PIX_FMT_YUVJ444P;
+  DF_ASSIGN_OR_RETURN(const Ffmpeg* const ffmpeg, LoadFfmpeg());
+  DF_ASSIGN_OR_RETURN(
+      const UniqueCodec encoder,
+      MakePictureEncoder("mjpeg", picture.width_px, picture.height_px, kFormat, "JPEG"));
+  encoder->color_range = AVCOL_RANGE_JPEG;
+  encoder->flags |= AV_CODEC_FLAG_QSCALE | AV_CODEC_FLAG_BITEXACT;
+  encoder->global_quality = quantizer * FF_QP2LAMBDA;
+  if (const int error = ffmpeg->avcodec_open2(encoder.get(), nullptr, nullptr); error < 0) {
+    return FailFfmpeg(error, action);
+  }
+  DF_ASSIGN_OR_RETURN(const UniqueFrame frame, MakeFrameFor(*ffmpeg, *encoder, action));
+  frame->quality = encoder->global_quality;
+  constexpr int kFlags = SWS_BICUBIC | SWS_ACCURATE_RND | SWS_BITEXACT | SWS_FULL_CHR_H_INP;
+  const UniqueScaler to_yuv(ffmpeg->sws_getCachedContext(nullptr,
+                                                         picture.width_px,
+                                                         picture.height_px,
+                                                         AV_PIX_FMT_RGB24,
+                                                         picture.width_px,
+                                                         picture.height_px,
+                                                         kFormat,
+                                                         kFlags,
+                                                         nullptr,
+                                                         nullptr,
+                                                         nullptr));
+  if (to_yuv == nullptr) return FailErrno(ENOMEM, action);
+  const auto* const pixels = reinterpret_cast<const std::uint8_t*>(picture.data);
+  const int row_bytes = static_cast<int>(picture.stride * sizeof(Rgb));
+  ffmpeg->sws_scale(
+      to_yuv.get(), &pixels, &row_bytes, 0, picture.height_px, frame->data, frame->linesize);
+  std::vector<std::byte> file;
+  const auto keep = [&](AVPacket& packet) -> Status {
+    const auto bytes = std::as_bytes(std::span(packet.data, static_cast<std::size_t>(packet.size)));
+    file.insert(file.end(), bytes.begin(), bytes.end());
+    return {};
+  };
+  DF_RETURN_IF_ERROR(Encode(*encoder, frame.get(), keep));
+  DF_RETURN_IF_ERROR(Encode(*encoder, nullptr, keep));
+  return file;
 }
 
 }  // namespace droidflow

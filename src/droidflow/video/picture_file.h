@@ -1,13 +1,15 @@
 #pragma once
 
-/// Single pictures in files: PNG, JPEG and PNM (PBM, PGM, PPM) in, PNG out.
+/// Single pictures in files: PNG, JPEG and PNM (PBM, PGM, PPM) in, PNG and JPEG out.
 
 #include "droidflow/core/image.h"
 #include "droidflow/core/result.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <string_view>
+#include <vector>
 
 namespace droidflow {
 
@@ -44,5 +46,11 @@ struct PictureFile {
 [[nodiscard]] Status WriteGrayPng(const std::filesystem::path& path, GrayView picture);
 [[nodiscard]] Status WriteGray16Png(const std::filesystem::path& path, Gray16View picture);
 [[nodiscard]] Status WriteRgbPng(const std::filesystem::path& path, RgbView picture);
+
+/// A JPEG file in memory, colours as sharp as brightness; the same on every machine.
+///
+/// @param quantizer  2 (best) … 31 (smallest).
+/// @return kUsage for a picture without pixels or a larger one than ReadPicture takes.
+[[nodiscard]] Result<std::vector<std::byte>> EncodeJpeg(RgbView picture, int quantizer);
 
 }  // namespace droidflow

@@ -237,5 +237,35 @@ TEST(WritePng, RefusesAPictureWithoutPixels) {
   EXPECT_FALSE(std::filesystem::exists(directory / "a.png"));
 }
 
+TEST(EncodeJpeg, KeepsLinesOfOnePixelInTheirColours) {
+  const TemporaryDirectory directory;
+  constexpr std::array<Rgb, 3> kColours{{{220, 30, 30}, {30, 60, 200}, {240, 240, 240}}};
+  RgbImage stripes(29, 21);  // No multiples of a block.
+  for (int y = 0; y < stripes.height_px(); ++y) {
+    for (int x = 0; x < stripes.width_px(); ++x) {
+      stripes.at(x, y) = kColours[static_cast<std::size_t>(x) % 3];
+    }
+  }
+  const auto jpeg = EncodeJpeg(std::as_const(stripes).view(), 2);
+  ASSERT_THAT(jpeg, IsOk());
+  Save(directory / "a.jpg", {reinterpret_cast<const char*>(jpeg->data()), jpeg->size()});
+  const auto read = ReadPicture(directory / "a.jpg");
+  ASSERT_THAT(read, IsOk());
+  ASSERT_EQ(read->rgb.width_px(), 29);
+  ASSERT_EQ(read->rgb.height_px(), 21);
+  for (int y = 0; y < 21; ++y) {
+    for (int x = 0; x < 29; ++x) {
+      const Rgb colour = kColours[static_cast<std::size_t>(x) % 3];
+      EXPECT_NEAR(read->rgb.at(x, y).r, colour.r, 25) << x << ", " << y;
+      EXPECT_NEAR(read->rgb.at(x, y).g, colour.g, 25) << x << ", " << y;
+      EXPECT_NEAR(read->rgb.at(x, y).b, colour.b, 25) << x << ", " << y;
+    }
+  }
+}
+
+TEST(EncodeJpeg, RefusesAPictureWithoutPixels) {
+  EXPECT_THAT(EncodeJpeg(RgbView{}, 2), FailsWith(ErrorKind::kUsage, HasSubstr("have 0x0")));
+}
+
 }  // namespace
 }  // namespace droidflow

@@ -45,7 +45,8 @@ Status CheckMoments(const std::filesystem::path& out,
 Result<std::vector<std::int64_t>> ChooseMoments(std::int64_t count,
                                                 std::string_view unit,
                                                 std::optional<int> only,
-                                                std::optional<int> every) {
+                                                std::optional<int> every,
+                                                int pictures) {
   if (only) {
     if (*only >= count) {
       return Fail(ErrorKind::kUsage, "{}: want 0 … {}, have {}", unit, count - 1, *only);
@@ -54,8 +55,7 @@ Result<std::vector<std::int64_t>> ChooseMoments(std::int64_t count,
   }
   std::vector<std::int64_t> chosen;
   if (every) {
-    const std::int64_t pictures = (count + *every - 1) / *every;
-    if (pictures > kMaxSheetPictures) {
+    if ((count + *every - 1) / *every > kMaxSheetPictures) {
       return Fail(ErrorKind::kUsage,
                   "every: want at least {}, for at most {} of {} {}s on a sheet, have {}",
                   (count + kMaxSheetPictures - 1) / kMaxSheetPictures,
@@ -67,9 +67,9 @@ Result<std::vector<std::int64_t>> ChooseMoments(std::int64_t count,
     for (std::int64_t i = 0; i < count; i += *every) chosen.push_back(i);
     return chosen;
   }
-  const std::int64_t pictures = std::min<std::int64_t>(count, kSheetPictures);
-  for (std::int64_t i = 0; i < pictures; ++i) {
-    chosen.push_back(pictures == 1 ? 0 : i * (count - 1) / (pictures - 1));
+  const std::int64_t shown = std::min<std::int64_t>(count, pictures);
+  for (std::int64_t i = 0; i < shown; ++i) {
+    chosen.push_back(shown == 1 ? 0 : i * (count - 1) / (shown - 1));
   }
   return chosen;
 }

@@ -26,12 +26,14 @@ inline constexpr int kMaxSheetPictures = 64;
                                   std::optional<int> only,
                                   std::optional<int> every);
 
-/// Those of `count` that a sheet shows: `only`, each K-th, or 8 from the first to the last.
+/// Those of `count` that a sheet shows: `only`, each K-th, or `pictures` from the first to the
+/// last.
 ///
 /// @return kUsage for one that is not there, and for more than 64.
 [[nodiscard]] Result<std::vector<std::int64_t>> ChooseMoments(std::int64_t count,
                                                               std::string_view unit,
                                                               std::optional<int> only,
-                                                              std::optional<int> every);
+                                                              std::optional<int> every,
+                                                              int pictures = kSheetPictures);
 
 }  // namespace droidflow
