@@ -64,6 +64,7 @@ int main(int argc, char** argv) {
   droidflow::AddInspectCommand(app, exit_code);
   droidflow::AddDepthPreviewCommand(app, exit_code);
   droidflow::AddRenderCommand(app, exit_code);
+  droidflow::AddReportCommand(app, exit_code);
   droidflow::AddDiffCommand(app, exit_code);
   droidflow::AddStatsCommand(app, exit_code);
   droidflow::AddIndexCommand(app, exit_code);
