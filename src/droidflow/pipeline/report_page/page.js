@@ -120,7 +120,7 @@ const makeTable = (columns, rows, options = {}) => {
       const x = value(a);
       const y = value(b);
       if (x === null || y === null) return (x === null) - (y === null);
-      return direction * (typeof x === "string" ? x.localeCompare(y, "en", { numeric: true }) : x - y);
+      return direction * (x < y ? -1 : x > y ? 1 : 0);
     });
   };
   const draw = () => {
