@@ -11,6 +11,7 @@ from typing import Any, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from .compact import open_tracks
 from .depth import Depth
 from .errors import BadFile, NotFound
 from .flow import Flow
@@ -169,8 +170,8 @@ class Episode:
         return [*self._tracks, *(key for key in self._extrinsics if key not in self._tracks)]
 
     @functools.cached_property
-    def _tracks(self) -> Npz:
-        return Npz(self.files.blob("tracks.npz"))
+    def _tracks(self) -> Mapping[str, NDArray[Any]]:
+        return open_tracks(self.files.blob("tracks.npz"))
 
     @functools.cached_property
     def _extrinsics(self) -> Npz:

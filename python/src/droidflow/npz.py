@@ -28,6 +28,7 @@ class Npz(Mapping[str, NDArray[Any]]):
 
     def __init__(self, blob: Blob):
         self._blob = blob
+        self.name = blob.name
         self._arrays: dict[str, NDArray[Any]] = {}
         infos, missing = self._directory()
         starts = [info.header_offset + missing for info in infos]

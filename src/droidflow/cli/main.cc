@@ -70,6 +70,7 @@ int main(int argc, char** argv) {
   droidflow::AddIndexCommand(app, exit_code);
   droidflow::AddExportCommand(app, exit_code);
   droidflow::AddExplainCommand(app, exit_code);
+  droidflow::AddConvertCommand(app, exit_code);
   droidflow::AddSynthCommand(app, exit_code);
   droidflow::AddDoctorCommand(app, exit_code);
   droidflow::AddCompletionCommands(app);

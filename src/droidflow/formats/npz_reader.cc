@@ -129,17 +129,20 @@ struct FreeDecompressor {
 Result<NpzReader> NpzReader::Open(const std::filesystem::path& path) {
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return FailErrno(errno, "cannot open " + path.native());
+  return Open(fd, path.native());
+}
+
+Result<NpzReader> NpzReader::Open(const UniqueFd& fd, std::string name) {
   struct stat info {};
-  if (fstat(fd.get(), &info) != 0) return FailErrno(errno, "cannot stat " + path.native());
+  if (fstat(fd.get(), &info) != 0) return FailErrno(errno, "cannot stat " + name);
   if (!S_ISREG(info.st_mode)) {
-    return Fail(
-        ErrorKind::kInvalidData, "want an .npz file, this is no regular file: {}", path.native());
+    return Fail(ErrorKind::kInvalidData, "want an .npz file, this is no regular file: {}", name);
   }
   NpzReader reader;
-  reader.path_ = path.native();
+  reader.path_ = std::move(name);
   if (const auto size = static_cast<std::size_t>(info.st_size); size > 0) {
     void* const address = mmap(nullptr, size, PROT_READ, MAP_PRIVATE, fd.get(), 0);
-    if (address == MAP_FAILED) return FailErrno(errno, "cannot map " + path.native());
+    if (address == MAP_FAILED) return FailErrno(errno, "cannot map " + reader.path_);
     reader.mapping_ = std::shared_ptr<const void>(
         address, [size](const void* mapped) { munmap(const_cast<void*>(mapped), size); });
     reader.bytes_ = {static_cast<const std::byte*>(address), size};
@@ -228,6 +231,11 @@ bool NpzReader::Contains(std::string_view name) const {
   return members_.contains(std::string(name));
 }
 
+bool NpzReader::HasDeflated() const {
+  return std::ranges::any_of(
+      members_, [](const auto& member) { return member.second.method == zip::kDeflated; });
+}
+
 Result<std::span<const std::byte>> NpzReader::StoredBytes(const Member& member) const {
   const auto broken = [&](std::string_view what) {
     return Fail(ErrorKind::kInvalidData, "byte {}: {}: {}", member.header_offset, what, path_);
@@ -254,7 +262,7 @@ Result<std::span<const std::byte>> NpzReader::StoredBytes(const Member& member) 
   return rest.subspan(name_size + extra_size, member.stored_bytes);
 }
 
-Result<NpyArray> NpzReader::Read(std::string_view name) const {
+Result<NpzReader::Bytes> NpzReader::Content(std::string_view name) const {
   const auto found = members_.find(std::string(name));
   if (found == members_.end()) return Fail(ErrorKind::kNotFound, "no array {} in {}", name, path_);
   const Member& member = found->second;
@@ -298,7 +306,13 @@ Result<NpyArray> NpzReader::Read(std::string_view name) const {
                 crc32,
                 label);
   }
-  return ParseNpy(bytes, label, std::move(owner));
+  return Bytes{bytes, std::move(owner)};
+}
+
+Result<NpyArray> NpzReader::Read(std::string_view name) const {
+  DF_ASSIGN_OR_RETURN(Bytes content, Content(name));
+  return ParseNpy(
+      content.bytes, fmt::format("array {} of {}", name, path_), std::move(content.owner));
 }
 
 }  // namespace droidflow

@@ -2,6 +2,7 @@
 
 /// Reads .npz archives: ours and NumPy's.
 
+#include "droidflow/core/files.h"
 #include "droidflow/core/result.h"
 #include "droidflow/formats/npy.h"
 
@@ -27,10 +28,23 @@ namespace droidflow {
 class NpzReader {
  public:
   [[nodiscard]] static Result<NpzReader> Open(const std::filesystem::path& path);
+  /// An open file. @param name  what messages call it.
+  [[nodiscard]] static Result<NpzReader> Open(const UniqueFd& fd, std::string name);
 
   /// Names of the arrays, without ".npy", in the order of the directory.
   [[nodiscard]] const std::vector<std::string>& names() const { return names_; }
   [[nodiscard]] bool Contains(std::string_view name) const;
+  /// Whether a member is deflated.
+  [[nodiscard]] bool HasDeflated() const;
+  [[nodiscard]] const std::string& path() const { return path_; }
+
+  /// The bytes of one array as an .npy file has them, whatever is in them.
+  struct Bytes {
+    std::span<const std::byte> bytes;
+    std::shared_ptr<const void> owner;
+  };
+  /// @return as Read().
+  [[nodiscard]] Result<Bytes> Content(std::string_view name) const;
 
   /// One array.
   ///

@@ -13,6 +13,8 @@
 #include <unistd.h>
 #include <utility>
 
+#include <libdeflate.h>
+
 namespace droidflow {
 namespace {
 
@@ -22,6 +24,8 @@ constexpr std::size_t kBuffer_bytes = NpzWriter::kMaxReserve_bytes + kAlignment_
 // use.
 constexpr std::size_t kSlice_bytes = 256 << 10;
 constexpr std::size_t kCrcInLocalHeader = 14;
+// Floats hardly get smaller at higher levels.
+constexpr int kDeflateLevel = 6;
 
 constexpr std::uint16_t kVersionPlain = 20;
 constexpr std::uint16_t kVersionZip64 = 45;
@@ -38,66 +42,112 @@ std::uint16_t FlagsFor(std::string_view file_name) {
 
 }  // namespace
 
+std::string_view ToString(NpzCompression compression) {
+  return compression == NpzCompression::kNone ? "none" : "zip";
+}
+
+std::optional<NpzCompression> NpzCompressionFromString(std::string_view text) {
+  for (const NpzCompression compression : {NpzCompression::kNone, NpzCompression::kZip}) {
+    if (text == ToString(compression)) return compression;
+  }
+  return std::nullopt;
+}
+
+void NpzWriter::FreeCompressor::operator()(libdeflate_compressor* compressor) const {
+  libdeflate_free_compressor(compressor);
+}
+
 void NpzWriter::FreeBuffer::operator()(std::byte* buffer) const {
   ::operator delete (buffer, std::align_val_t{kAlignment_bytes});
 }
 
-NpzWriter::NpzWriter(UniqueFd fd, std::string path, Limits limits)
+NpzWriter::NpzWriter(UniqueFd fd, std::string path, NpzCompression compression, Limits limits)
     : fd_(std::move(fd)),
       path_(std::move(path)),
       limits_(limits),
       buffer_(static_cast<std::byte*>(
-          ::operator new (kBuffer_bytes, std::align_val_t{kAlignment_bytes}))) {}
+          ::operator new (kBuffer_bytes, std::align_val_t{kAlignment_bytes}))) {
+  if (compression == NpzCompression::kNone) return;
+  compressor_.reset(libdeflate_alloc_compressor(kDeflateLevel));
+  DF_CHECK(compressor_ != nullptr, "no memory to compress {}", path_);
+}
 
-Result<NpzWriter> NpzWriter::Create(const std::filesystem::path& path, Limits limits) {
+Result<NpzWriter> NpzWriter::Create(const std::filesystem::path& path,
+                                    NpzCompression compression,
+                                    Limits limits) {
   UniqueFd fd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644));
   if (!fd.valid()) return FailErrno(errno, "cannot create " + path.native());
-  return NpzWriter(std::move(fd), path.native(), limits);
+  return NpzWriter(std::move(fd), path.native(), compression, limits);
 }
 
 Status NpzWriter::BeginMember(std::string_view name,
                               std::string_view descr,
                               std::size_t item_bytes,
                               const NpyShape& shape) {
-  DF_RETURN_IF_ERROR(EndMember());
-  DF_CHECK(!name.empty() && name.size() <= 1024, "a name of {} bytes", name.size());
-  if (!names_.emplace(name).second) {
-    return Fail(ErrorKind::kInternal, "array {} is already in {}", name, path_);
-  }
-
-  const std::string npy_header = FormatNpyHeader(descr, shape);
   std::uint64_t data_bytes = item_bytes;
   for (const std::int64_t length : shape) {
     const bool overflows =
         __builtin_mul_overflow(data_bytes, static_cast<std::uint64_t>(length), &data_bytes);
     DF_CHECK(!overflows, "array {} is too large to be an array", name);
   }
+  const std::string npy_header = FormatNpyHeader(descr, shape);
+  DF_RETURN_IF_ERROR(BeginContent(name, npy_header.size() + data_bytes));
+  missing_bytes_ = data_bytes;
+  return Put(npy_header);
+}
 
-  Member member{.file_name = std::string(name).append(zip::kNpySuffix),
-                .offset = Position(),
-                .size_bytes = npy_header.size() + data_bytes};
-  const bool is_zip64 = member.size_bytes > limits_.max_plain_bytes;
+Status NpzWriter::AddContent(std::string_view name, std::span<const std::byte> content) {
+  DF_RETURN_IF_ERROR(BeginContent(name, content.size()));
+  return AppendData(content);
+}
+
+Status NpzWriter::BeginContent(std::string_view name, std::uint64_t size) {
+  DF_RETURN_IF_ERROR(EndMember());
+  DF_CHECK(!name.empty() && name.size() <= 1024, "a name of {} bytes", name.size());
+  if (!names_.emplace(name).second) {
+    return Fail(ErrorKind::kInternal, "array {} is already in {}", name, path_);
+  }
+  Member& member = members_.emplace_back();
+  member.file_name = std::string(name).append(zip::kNpySuffix);
+  member.size_bytes = member.stored_bytes = size;
+  if (compressor_ == nullptr) {
+    DF_RETURN_IF_ERROR(PutHeader(member));
+  } else {
+    DF_RETURN_IF_ERROR(Flush());
+    collected_.reserve(size);
+  }
+  is_open_ = true;
+  missing_bytes_ = size;
+  crc32_ = 0;
+  crc_end_ = end_;
+  return {};
+}
+
+Status NpzWriter::PutHeader(Member& member) {
+  member.offset = Position();
+  const bool is_zip64 = std::max(member.size_bytes, member.stored_bytes) > limits_.max_plain_bytes;
   LittleEndianRecord extra;
   if (is_zip64) {
-    extra.U16(zip::kExtraZip64).U16(16).U64(member.size_bytes).U64(member.size_bytes);
+    extra.U16(zip::kExtraZip64).U16(16).U64(member.size_bytes).U64(member.stored_bytes);
   }
-  constexpr std::size_t kAlignmentRecord_bytes = 6;
-  const std::uint64_t unpadded = member.offset + zip::kLocalHeader_bytes + member.file_name.size() +
-                                 extra.bytes().size() + kAlignmentRecord_bytes;
-  const std::size_t padding = (kAlignment_bytes - unpadded % kAlignment_bytes) % kAlignment_bytes;
-  extra.U16(zip::kExtraAlignment).U16(2 + padding).U16(kAlignment_bytes).Zeros(padding);
-
-  const std::uint64_t size_field = is_zip64 ? zip::kSeeZip64 : member.size_bytes;
+  if (member.method == zip::kStored) {
+    constexpr std::size_t kAlignmentRecord_bytes = 6;
+    const std::uint64_t unpadded = member.offset + zip::kLocalHeader_bytes +
+                                   member.file_name.size() + extra.bytes().size() +
+                                   kAlignmentRecord_bytes;
+    const std::size_t padding = (kAlignment_bytes - unpadded % kAlignment_bytes) % kAlignment_bytes;
+    extra.U16(zip::kExtraAlignment).U16(2 + padding).U16(kAlignment_bytes).Zeros(padding);
+  }
   LittleEndianRecord header;
   header.U32(zip::kLocalHeader)
       .U16(is_zip64 ? kVersionZip64 : kVersionPlain)
       .U16(FlagsFor(member.file_name))
-      .U16(zip::kStored)
+      .U16(member.method)
       .U16(kTime)
       .U16(kDate)
-      .U32(0)  // The CRC: EndMember() knows it.
-      .U32(size_field)
-      .U32(size_field)
+      .U32(member.crc32)  // Of one that is not there yet 0: EndMember() knows it.
+      .U32(is_zip64 ? zip::kSeeZip64 : member.stored_bytes)
+      .U32(is_zip64 ? zip::kSeeZip64 : member.size_bytes)
       .U16(member.file_name.size())
       .U16(extra.bytes().size())
       .Text(member.file_name)
@@ -105,20 +155,39 @@ Status NpzWriter::BeginMember(std::string_view name,
   // The header lies in the buffer or in the file, never in both: EndMember() patches it in one
   // place.
   DF_RETURN_IF_ERROR(EnsureRoom(header.bytes().size()));
-  DF_RETURN_IF_ERROR(Put(header.bytes()));
+  return Put(header.bytes());
+}
 
-  is_open_ = true;
-  missing_bytes_ = data_bytes;
-  crc32_ = 0;
-  crc_end_ = end_;
-  members_.push_back(std::move(member));
-  return Put(npy_header);
+Status NpzWriter::EndDeflated() {
+  DF_RETURN_IF_ERROR(Flush());
+  is_open_ = false;
+  Member& member = members_.back();
+  member.crc32 = Crc32(collected_);
+  // What does not get smaller does not fit and gives 0.
+  const std::size_t room = std::max<std::size_t>(1, collected_.size()) - 1;
+  const std::unique_ptr<std::byte[]> deflated(new (std::nothrow) std::byte[room]);
+  if (deflated == nullptr) {
+    return FailErrno(ENOMEM, fmt::format("cannot deflate {} bytes of {}", room, path_));
+  }
+  const std::size_t deflated_bytes = libdeflate_deflate_compress(
+      compressor_.get(), collected_.data(), collected_.size(), deflated.get(), room);
+  std::span<const std::byte> stored = collected_;
+  if (deflated_bytes > 0) {
+    member.method = zip::kDeflated;
+    stored = {deflated.get(), deflated_bytes};
+  }
+  member.stored_bytes = stored.size();
+  DF_RETURN_IF_ERROR(PutHeader(member));
+  DF_RETURN_IF_ERROR(Put(stored));
+  collected_.clear();
+  return {};
 }
 
 Status NpzWriter::EndMember() {
   if (!is_open_) return {};
   Member& member = members_.back();
   DF_CHECK(missing_bytes_ == 0, "{}: {} bytes did not come", member.file_name, missing_bytes_);
+  if (compressor_ != nullptr) return EndDeflated();
   UpdateCrc();
   is_open_ = false;
   member.crc32 = crc32_;
@@ -156,6 +225,10 @@ Status NpzWriter::AppendData(std::span<const std::byte> data) {
   if (data.size() < kSlice_bytes) return Put(data);
 
   DF_RETURN_IF_ERROR(Flush());
+  if (compressor_ != nullptr) {
+    collected_.insert(collected_.end(), data.begin(), data.end());
+    return {};
+  }
   while (!data.empty()) {
     const std::span<const std::byte> slice = data.first(std::min(data.size(), kSlice_bytes));
     crc32_ = Crc32(slice, crc32_);
@@ -221,28 +294,28 @@ Status NpzWriter::Finish() {
 
   const std::uint64_t directory_offset = Position();
   for (const Member& member : members_) {
-    const bool is_large = member.size_bytes > limits_.max_plain_bytes;
+    const bool is_large =
+        std::max(member.size_bytes, member.stored_bytes) > limits_.max_plain_bytes;
     const bool is_far = member.offset > limits_.max_plain_bytes;
     LittleEndianRecord fields64;
-    if (is_large) fields64.U64(member.size_bytes).U64(member.size_bytes);
+    if (is_large) fields64.U64(member.size_bytes).U64(member.stored_bytes);
     if (is_far) fields64.U64(member.offset);
     LittleEndianRecord extra;
     if (is_large || is_far) {
       extra.U16(zip::kExtraZip64).U16(fields64.bytes().size()).Text(fields64.bytes());
     }
     const std::uint16_t version = is_large || is_far ? kVersionZip64 : kVersionPlain;
-    const std::uint64_t size_field = is_large ? zip::kSeeZip64 : member.size_bytes;
     LittleEndianRecord header;
     header.U32(zip::kCentralHeader)
         .U16(kMadeByUnix | version)
         .U16(version)
         .U16(FlagsFor(member.file_name))
-        .U16(zip::kStored)
+        .U16(member.method)
         .U16(kTime)
         .U16(kDate)
         .U32(member.crc32)
-        .U32(size_field)
-        .U32(size_field)
+        .U32(is_large ? zip::kSeeZip64 : member.stored_bytes)
+        .U32(is_large ? zip::kSeeZip64 : member.size_bytes)
         .U16(member.file_name.size())
         .U16(extra.bytes().size())
         .Zeros(6)  // No comment, first disk, no internal attributes.
@@ -309,6 +382,11 @@ void NpzWriter::UpdateCrc() {
 }
 
 Status NpzWriter::Flush() {
+  if (is_open_ && compressor_ != nullptr) {
+    collected_.insert(collected_.end(), buffer_.get() + begin_, buffer_.get() + end_);
+    end_ = begin_;
+    return {};
+  }
   if (is_open_) UpdateCrc();
   DF_RETURN_IF_ERROR(WriteAll(fd_.get(), std::span(buffer_.get() + begin_, end_ - begin_), path_));
   flushed_ += end_ - begin_;

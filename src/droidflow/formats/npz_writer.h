@@ -10,23 +10,35 @@
 #include <cstdint>
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <unordered_set>
 #include <vector>
 
+struct libdeflate_compressor;
+
 namespace droidflow {
+
+/// How the arrays of an archive are stored.
+enum class NpzCompression {
+  kNone,
+  kZip,  ///< deflated one by one where that makes them smaller; numpy.load reads them
+};
+[[nodiscard]] std::string_view ToString(NpzCompression compression);
+[[nodiscard]] std::optional<NpzCompression> NpzCompressionFromString(std::string_view text);
 
 /// A stream of arrays into one .npz file.
 ///
-/// The same calls give the same bytes on every machine: members are stored, dated 1980-01-01, each
-/// with its CRC-32; array data starts at a multiple of 64 bytes in the file; ZIP64 records stand
-/// where they are needed and nowhere else. The file is written in place: whoever needs it to appear
-/// whole writes it in a folder of its own and moves that. After a failure the writer can only be
-/// destroyed, and without Finish() the file is not an archive.
+/// The same calls give the same bytes on every machine (deflated ones: with the same version of
+/// libdeflate): members are dated 1980-01-01, each with its CRC-32; stored array data starts at a
+/// multiple of 64 bytes in the file; ZIP64 records stand where they are needed and nowhere else.
+/// The file is written in place: whoever needs it to appear whole writes it in a folder of its own
+/// and moves that. After a failure the writer can only be destroyed, and without Finish() the file
+/// is not an archive.
 ///
-/// Memory  one buffer of about 256 KiB, whatever the size of the arrays.
+/// Memory  one buffer of about 256 KiB, whatever the size of the arrays; kZip: twice an array, too.
 /// Thread  one thread at a time.
 ///
 ///     DF_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path));
@@ -46,9 +58,19 @@ class NpzWriter {
   static constexpr std::size_t kMaxReserve_bytes = 256 << 10;
 
   /// Makes the file, or empties it.
-  [[nodiscard]] static Result<NpzWriter> Create(const std::filesystem::path& path, Limits limits);
-  [[nodiscard]] static Result<NpzWriter> Create(const std::filesystem::path& path) {
-    return Create(path, Limits{});
+  [[nodiscard]] static Result<NpzWriter> Create(const std::filesystem::path& path,
+                                                NpzCompression compression,
+                                                Limits limits);
+  [[nodiscard]] static Result<NpzWriter> Create(const std::filesystem::path& path, Limits limits) {
+    return Create(path, NpzCompression::kNone, limits);
+  }
+  [[nodiscard]] static Result<NpzWriter> Create(
+      const std::filesystem::path& path, NpzCompression compression = NpzCompression::kNone) {
+    return Create(path, compression, Limits{});
+  }
+  /// Into an open file that is empty. @param name  what messages call it.
+  [[nodiscard]] static NpzWriter Create(UniqueFd fd, std::string name, NpzCompression compression) {
+    return {std::move(fd), std::move(name), compression, Limits{}};
   }
 
   /// Starts an array, after which exactly as many values must come as `shape` promises.
@@ -104,6 +126,9 @@ class NpzWriter {
   /// A text as <U array without axes.
   [[nodiscard]] Status AddString(std::string_view name, std::string_view text);
 
+  /// A member as another archive holds it: NpzReader::Content's.
+  [[nodiscard]] Status AddContent(std::string_view name, std::span<const std::byte> content);
+
   /// Writes the directory and closes the file. Nothing may follow.
   [[nodiscard]] Status Finish();
 
@@ -112,19 +137,27 @@ class NpzWriter {
     std::string file_name;
     std::uint64_t offset = 0;
     std::uint64_t size_bytes = 0;
+    std::uint64_t stored_bytes = 0;  ///< in the file
     std::uint32_t crc32 = 0;
+    std::uint16_t method = 0;
   };
   struct FreeBuffer {
     void operator()(std::byte* buffer) const;
   };
+  struct FreeCompressor {
+    void operator()(libdeflate_compressor* compressor) const;
+  };
 
-  NpzWriter(UniqueFd fd, std::string path, Limits limits);
+  NpzWriter(UniqueFd fd, std::string path, NpzCompression compression, Limits limits);
 
   Status BeginMember(std::string_view name,
                      std::string_view descr,
                      std::size_t item_bytes,
                      const NpyShape& shape);
+  Status BeginContent(std::string_view name, std::uint64_t size);
+  Status PutHeader(Member& member);
   Status EndMember();
+  Status EndDeflated();
   Status AddTexts(std::string_view name,
                   std::span<const std::string_view> texts,
                   const NpyShape& shape);
@@ -159,6 +192,10 @@ class NpzWriter {
   std::uint64_t missing_bytes_ = 0;
   std::uint32_t crc32_ = 0;
   std::size_t crc_end_ = 0;
+
+  // With kZip an open member is collected here, in place of in the file.
+  std::unique_ptr<libdeflate_compressor, FreeCompressor> compressor_;  ///< null: kNone
+  std::vector<std::byte> collected_;
 };
 
 }  // namespace droidflow

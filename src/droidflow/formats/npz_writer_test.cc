@@ -4,8 +4,10 @@
 #include "droidflow/core/test_support.h"
 #include "droidflow/formats/npz_reader.h"
 
+#include <algorithm>
 #include <cstring>
 #include <numeric>
+#include <random>
 
 namespace droidflow {
 namespace {
@@ -21,8 +23,10 @@ std::vector<float> Ramp(std::size_t count) {
 }
 
 /// The kinds of array that droidflow writes.
-Status WriteSample(const std::filesystem::path& path, NpzWriter::Limits limits) {
-  DF_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path, limits));
+Status WriteSample(const std::filesystem::path& path,
+                   NpzWriter::Limits limits,
+                   NpzCompression compression = NpzCompression::kNone) {
+  DF_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path, compression, limits));
   const std::vector<float> ramp = Ramp(200'000);
   DF_RETURN_IF_ERROR(npz.AddArray<float>("tracks", {100, 1000, 2}, ramp));
   DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_frames", 226));
@@ -39,8 +43,9 @@ Status WriteSample(const std::filesystem::path& path, NpzWriter::Limits limits) 
 }
 
 /// What NumPy, Python's zipfile and unzip say about the file of WriteSample.
-void ExpectPeersReadSample(const std::filesystem::path& path) {
-  RunPython("path = '" + path.string() + R"('
+void ExpectPeersReadSample(const std::filesystem::path& path,
+                           const std::string& deflated = "set()") {
+  RunPython("deflated = " + deflated + "\npath = '" + path.string() + R"('
 import numpy as np, zipfile, subprocess
 with np.load(path) as npz:
     assert npz.files == ['tracks', 'num_frames', 'fps', 'none', 'valid', 'cameras', 'nobody', 'wrist_serial', 'empty', 'größe'], npz.files
@@ -57,7 +62,11 @@ with np.load(path) as npz:
 archive = zipfile.ZipFile(path)
 assert archive.testzip() is None
 for info in archive.infolist():
-    assert info.date_time == (1980, 1, 1, 0, 0, 0) and info.compress_type == zipfile.ZIP_STORED
+    assert info.date_time == (1980, 1, 1, 0, 0, 0)
+    assert info.compress_type == (8 if info.filename in deflated else 0), info
+    if info.compress_type == 8:
+        assert info.compress_size < info.file_size
+        continue
     with open(path, 'rb') as file:
         file.seek(info.header_offset + 26)
         lengths = np.frombuffer(file.read(4), '<u2').astype(int)
@@ -85,6 +94,51 @@ TEST(NpzWriter, WritesZip64RecordsThatNumPyAndUnzipRead) {
   const TemporaryDirectory directory;
   ASSERT_THAT(WriteSample(directory / "large.npz", kEverythingIsLarge), IsOk());
   ExpectPeersReadSample(directory / "large.npz");
+}
+
+TEST(NpzWriter, DeflatesForNumPyAndUnzip) {
+  const TemporaryDirectory directory;
+  const std::string all =
+      "{n + '.npy' for n in 'tracks num_frames fps none valid cameras nobody wrist_serial empty "
+      "größe'.split()}";
+  ASSERT_THAT(WriteSample(directory / "zip.npz", {}, NpzCompression::kZip), IsOk());
+  ExpectPeersReadSample(directory / "zip.npz", all);
+  ASSERT_THAT(WriteSample(directory / "large.npz", kEverythingIsLarge, NpzCompression::kZip),
+              IsOk());
+  ExpectPeersReadSample(directory / "large.npz", all);
+  EXPECT_LT(std::filesystem::file_size(directory / "zip.npz"), 800'000 / 2);
+}
+
+TEST(NpzWriter, StoresWhatDoesNotGetSmaller) {
+  const TemporaryDirectory directory;
+  auto npz = NpzWriter::Create(directory / "noise.npz", NpzCompression::kZip);
+  ASSERT_THAT(npz, IsOk());
+  std::minstd_rand random(1);
+  std::vector<std::uint8_t> noise(100'000);
+  for (std::uint8_t& value : noise) value = static_cast<std::uint8_t>(random() >> 8);
+  ASSERT_THAT(npz->AddArray<std::uint8_t>("noise", {100'000}, noise), IsOk());
+  ASSERT_THAT(npz->Finish(), IsOk());
+  const auto read = NpzReader::Open(directory / "noise.npz");
+  ASSERT_THAT(read, IsOk());
+  EXPECT_FALSE(read->HasDeflated());
+  EXPECT_TRUE(std::ranges::equal(*read->Read("noise")->As<std::uint8_t>(), noise));
+}
+
+TEST(NpzWriter, TakesMembersOfAnotherArchiveAsTheyAre) {
+  const TemporaryDirectory directory;
+  ASSERT_THAT(WriteSample(directory / "plain.npz", {}), IsOk());
+  for (const NpzCompression compression : {NpzCompression::kZip, NpzCompression::kNone}) {
+    const auto from = NpzReader::Open(directory / "plain.npz");
+    ASSERT_THAT(from, IsOk());
+    auto npz = NpzWriter::Create(directory / "copy.npz", compression);
+    ASSERT_THAT(npz, IsOk());
+    for (const std::string& name : from->names()) {
+      ASSERT_THAT(npz->AddContent(name, from->Content(name)->bytes), IsOk());
+    }
+    ASSERT_THAT(npz->Finish(), IsOk());
+    ASSERT_THAT(WriteSample(directory / "whole.npz", {}, compression), IsOk());
+    EXPECT_TRUE(*ReadFileText(directory / "copy.npz") == *ReadFileText(directory / "whole.npz"));
+  }
 }
 
 TEST(NpzWriter, HasZip64RecordsOnlyWhereNeeded) {

@@ -4,6 +4,7 @@
 #include "droidflow/core/stop.h"
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/pipeline/products.h"
+#include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/pipeline/verify.h"
 #include "droidflow/video/depth_video.h"
 
@@ -179,8 +180,12 @@ Status OutputComparer::CompareFile(const Pair& paths, const std::string& name) {
 }
 
 Status OutputComparer::CompareNpz(const Pair& paths, const std::string& name) {
-  DF_ASSIGN_OR_RETURN(const NpzReader a, NpzReader::Open(paths[0]));
-  DF_ASSIGN_OR_RETURN(const NpzReader b, NpzReader::Open(paths[1]));
+  // The same arrays in another layout are the same.
+  const auto open = [&](const fs::path& path) {
+    return name == kTracksFile ? OpenTracks(path) : NpzReader::Open(path);
+  };
+  DF_ASSIGN_OR_RETURN(const NpzReader a, open(paths[0]));
+  DF_ASSIGN_OR_RETURN(const NpzReader b, open(paths[1]));
   const auto key_of = [&](const std::string& array) {
     return fmt::format("{} {}", name, WithoutNumber(array));
   };

@@ -150,6 +150,21 @@ for sample in torch.utils.data.DataLoader(Episodes(), batch_size=None, shuffle=T
 ```
 )";
 
+constexpr char kUseCompact[] = R"(
+Tracks are stored compactly: droidflow's Python package computes their arrays when they are asked for, and
+`droidflow convert --tracks-layout full` writes all of them.
+
+```python
+import droidflow
+
+episode = episodes[0]
+quality = json.loads(read(episode, "quality.json"))
+tracks = droidflow.Dataset(".")[quality["episode_id"]]
+points_m = tracks.tracks_3d  # [T, N, 3], robot base
+pixels = tracks.tracks_2d["wrist"]  # [T, N, 2], NaN behind the camera
+```
+)";
+
 constexpr char kUseDepth[] = R"(
 Depth, with FFmpeg 5.1 or newer: metres, NaN where there is none.
 
@@ -250,9 +265,16 @@ std::string WithoutCode(std::string text) {
   return text;
 }
 
+bool IsCompact(const CardContext& context) {
+  const auto config = nlohmann::json::parse(context.config, nullptr, /*allow_exceptions=*/false);
+  return config.is_object() &&
+         config.value("tracks_layout", "") == ToString(TracksLayout::kCompact);
+}
+
 std::string FormatFiles(const CardContext& context, const std::vector<Section>& sections) {
   std::string text = "\n## Files\n";
   for (const Section& section : sections) {
+    if (!IsCompact(context) && section.title.find("compact") != std::string::npos) continue;
     if (!context.depth && section.title.find("/depth") != std::string::npos) continue;
     if (!context.shards && section.title == "## Shards") continue;
     if (&section != &sections.front()) text += fmt::format("\n#{}\n", section.title);
@@ -367,7 +389,7 @@ std::string FormatLoading(const CardContext& context) {
   }
   text += context.shards ? kReadShards : kReadFiles;
   if (context.shards && !context.repo.empty()) text += kReadRanges;
-  text += kUseNumPy;
+  text += IsCompact(context) ? kUseCompact : kUseNumPy;
   if (context.depth) text += kUseDepth;
   ReplaceAll(text, "@KIND@", context.type == "dataset" ? "datasets/" : "");
   ReplaceAll(text, "@REPO@", context.repo);

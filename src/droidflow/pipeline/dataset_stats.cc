@@ -5,6 +5,7 @@
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/pipeline/dataset_index.h"
 #include "droidflow/pipeline/products.h"
+#include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/pipeline/verify.h"
 
 #include <algorithm>
@@ -92,7 +93,7 @@ using Take = std::function<void(const std::string& feature, std::size_t componen
 Status ReadEpisode(const fs::path& directory,
                    std::map<std::string, LabCounts>* labs,
                    const Take& take) {
-  DF_ASSIGN_OR_RETURN(const NpzReader tracks, NpzReader::Open(directory / kTracksFile));
+  DF_ASSIGN_OR_RETURN(const NpzReader tracks, OpenTracks(directory / kTracksFile, kStepFeatures));
   for (const std::string_view feature : kStepFeatures) {
     if (!tracks.Contains(feature)) continue;
     DF_ASSIGN_OR_RETURN(const NpyArray array, tracks.Read(feature));

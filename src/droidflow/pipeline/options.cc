@@ -110,6 +110,12 @@ bool ParseValue(const std::string& text, MatcherPreset& value) {
 bool ParseValue(const std::string& text, MapKind& value) {
   return Assign(MapKindFromString(text), value);
 }
+bool ParseValue(const std::string& text, TracksLayout& value) {
+  return Assign(TracksLayoutFromString(text), value);
+}
+bool ParseValue(const std::string& text, NpzCompression& value) {
+  return Assign(NpzCompressionFromString(text), value);
+}
 bool ParseValue(const std::string& text, RequireDepth& value) {
   for (const RequireDepth require : {RequireDepth::kNone, RequireDepth::kAny, RequireDepth::kAll}) {
     if (text != ToString(require)) continue;
@@ -160,6 +166,8 @@ std::string FormatValue(const DepthBackend& value) { return ToString(value); }
 std::string FormatValue(MatcherPreset value) { return std::string(ToString(value)); }
 std::string FormatValue(MapKind value) { return std::string(ToString(value)); }
 std::string FormatValue(RowAlign value) { return std::string(ToString(value)); }
+std::string FormatValue(TracksLayout value) { return std::string(ToString(value)); }
+std::string FormatValue(NpzCompression value) { return std::string(ToString(value)); }
 std::string FormatValue(RequireDepth value) { return std::string(ToString(value)); }
 std::string FormatValue(HubLayout value) { return std::string(ToString(value)); }
 std::string FormatValue(const RunPart& value) {
@@ -477,6 +485,19 @@ const std::vector<Option>& Options() {
           "true or false",
           "Decode stereo recordings and say in quality.json how well the rows of both eyes agree",
           DF_MEMBER(track.measure_rows)),
+      Row("tracks_layout",
+          Group::kTrack,
+          "{full,compact}",
+          "full or compact",
+          "compact: tracks.npz holds only what its arrays follow from, as the package in python/ "
+          "and 'droidflow convert' make them of it (full)",
+          DF_MEMBER(track.tracks_layout)),
+      Row("compress",
+          Group::kTrack,
+          "{none,zip}",
+          "none or zip",
+          "zip: the arrays of .npz files are deflated; numpy.load reads them (none)",
+          DF_MEMBER(track.compress)),
 
       FlagRow("backend",
               Row("depth_backend",
@@ -1026,6 +1047,17 @@ std::string_view ToString(PoseTime pose_time) {
   return pose_time == PoseTime::kStep ? "step" : "capture";
 }
 
+std::string_view ToString(TracksLayout layout) {
+  return layout == TracksLayout::kFull ? "full" : "compact";
+}
+
+std::optional<TracksLayout> TracksLayoutFromString(std::string_view text) {
+  for (const TracksLayout layout : {TracksLayout::kFull, TracksLayout::kCompact}) {
+    if (text == ToString(layout)) return layout;
+  }
+  return std::nullopt;
+}
+
 std::string_view ToString(RequireDepth require) {
   switch (require) {
     case RequireDepth::kNone:
@@ -1173,6 +1205,11 @@ Result<std::string> FormatTrackConfig(const TrackOptions& options) {
   config["idle_speed_mm_per_s"] = options.idle_speed_mm_per_s;
   config["measure_rows"] = options.measure_rows;
   config["recording_order"] = FormatRecordingOrder(options.recording_order);
+  // Only where they are not what they always were, so that earlier results stay valid.
+  if (options.tracks_layout != TracksLayout::kFull) {
+    config["tracks_layout"] = ToString(options.tracks_layout);
+  }
+  if (options.compress != NpzCompression::kNone) config["compress"] = ToString(options.compress);
   return config.dump();
 }
 

@@ -5,6 +5,7 @@
 
 #include "droidflow/core/result.h"
 #include "droidflow/episode/episode.h"
+#include "droidflow/formats/npz_writer.h"
 #include "droidflow/pipeline/depth_options.h"
 #include "droidflow/pipeline/recording_choice.h"
 #include "droidflow/pipeline/splits.h"
@@ -26,6 +27,14 @@ enum class PoseTime {
   kCapture,  ///< … interpolated to each camera's estimated_capture
 };
 [[nodiscard]] std::string_view ToString(PoseTime pose_time);
+
+/// What tracks.npz holds.
+enum class TracksLayout {
+  kFull,     ///< every array
+  kCompact,  ///< what they follow from, see tracks_layout.h
+};
+[[nodiscard]] std::string_view ToString(TracksLayout layout);
+[[nodiscard]] std::optional<TracksLayout> TracksLayoutFromString(std::string_view text);
 
 enum class Compat {
   kNone,
@@ -51,6 +60,8 @@ struct TrackOptions {
   RecordingOrder recording_order = DefaultRecordingOrder();
   double idle_speed_mm_per_s = 7.5;  ///< below it the gripper's centroid rests
   bool measure_rows = false;         ///< decode stereo recordings for `rows` of quality.json
+  TracksLayout tracks_layout = TracksLayout::kFull;
+  NpzCompression compress = NpzCompression::kNone;  ///< of .npz files
 
   [[nodiscard]] int PointsPerFinger() const { return points.value_or(480); }
   [[nodiscard]] double JointMaxRad() const;

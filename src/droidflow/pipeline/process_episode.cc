@@ -249,28 +249,14 @@ CameraView ViewOf(const EpisodeCamera& camera,
 
 Status ComputeTracksStep(const StepInput& in, EpisodeData& episode) {
   const TrackOptions& options = in.context.options.track;
-  const GripperModel gripper{
-      .joint_max_rad = options.JointMaxRad(),
-      .mount_xyz_m = Vector3(options.mount_xyz_m.data()),
-      .mount_rpy_rad = Vector3(options.mount_rpy_rad.data()),
-  };
-  std::vector<Transform> T_base_ee;
-  T_base_ee.reserve(episode.trajectory.size());
-  for (const PoseVector& pose : episode.trajectory.cartesian_position) {
-    T_base_ee.push_back(TransformFromPoseVector(pose));
-  }
+  const std::vector<Transform> T_base_ee = EePoses(episode.trajectory);
   episode.pad_points_m = in.context.pad_points_m;
-  episode.track.emplace(
-      T_base_ee, episode.trajectory.gripper_position, gripper, episode.pad_points_m);
-  DF_ASSIGN_OR_RETURN(episode.plan,
-                      PlanResample(CentroidsAsStored(*episode.track),
-                                   options.step_mm / 1000.0,
-                                   options.Float32Distances() ? DistancePrecision::kFloat32
-                                                              : DistancePrecision::kFloat64));
+  DF_RETURN_IF_ERROR(ComputeTracks(options, T_base_ee, episode));
   episode.idle_ranges = FindIdleRanges(episode.trajectory,
                                        episode.plan.cumulative_distance_m,
                                        episode.fps,
                                        options.idle_speed_mm_per_s / 1000.0);
+  const GripperModel gripper = GripperOf(options);
   for (const EpisodeCamera& camera : episode.cameras) {
     episode.views.push_back(
         ViewOf(camera, episode, in.context, gripper, T_base_ee, episode.warnings));
@@ -283,7 +269,8 @@ Status WriteTracksStep(const StepInput& in, EpisodeData& episode) {
 }
 
 Status WriteExtrinsicsStep(const StepInput& in, EpisodeData& episode) {
-  return WriteExtrinsicsNpz(episode, in.directory / kExtrinsicsFile);
+  return WriteExtrinsicsNpz(
+      episode, in.context.options.track.compress, in.directory / kExtrinsicsFile);
 }
 
 Status WriteVideoStep(const StepInput& in, EpisodeData& episode) {

@@ -1,16 +1,15 @@
 #include "droidflow/pipeline/products.h"
 
-#include "droidflow/core/check.h"
 #include "droidflow/core/files.h"
 #include "droidflow/formats/npz_writer.h"
 #include "droidflow/pipeline/build_info.h"
 #include "droidflow/pipeline/idle_steps.h"
+#include "droidflow/pipeline/npz_rows_internal.h"
 
 #include <algorithm>
 #include <array>
 #include <cmath>
 #include <cstdint>
-#include <span>
 
 #include <nlohmann/json.hpp>
 
@@ -26,115 +25,6 @@ std::string Dump(const Json& json, int indent) {
 
 /// Below it, and kIdleGripper, an episode counts as idle between two steps.
 constexpr double kIdlePath_m = 0.0005;
-
-std::int64_t Size(std::size_t size) { return static_cast<std::int64_t>(size); }
-
-/// A pose as a row-major 4x4 matrix.
-template <typename T>
-void StoreMatrix(const Transform& pose, std::span<T> out) {
-  for (int row = 0; row < 4; ++row) {
-    for (int column = 0; column < 4; ++column) {
-      out[4 * static_cast<std::size_t>(row) + static_cast<std::size_t>(column)] =
-          static_cast<T>(pose.matrix()(row, column));
-    }
-  }
-}
-
-/// An array [count, …] whose rows of `width` values `fill` computes in order.
-template <typename T, typename Fill>
-Status AddRows(NpzWriter& npz,
-               const std::string& name,
-               NpyShape shape,
-               std::size_t count,
-               std::size_t width,
-               Fill fill) {
-  DF_RETURN_IF_ERROR(npz.BeginArray<T>(name, shape));
-  // As many rows at a time as fit into the writer's buffer; a row that does not fit goes by way of
-  // memory of its own.
-  constexpr std::size_t kRoom = NpzWriter::kMaxReserve_bytes / sizeof(T);
-  if (width > kRoom) {
-    std::vector<T> row(width);
-    for (std::size_t i = 0; i < count; ++i) {
-      fill(i, std::span<T>(row));
-      DF_RETURN_IF_ERROR(npz.Append<T>(row));
-    }
-    return {};
-  }
-  const std::size_t rows_at_once =
-      std::max<std::size_t>(1, std::min(kRoom / 4, std::size_t{16384}) / width);
-  for (std::size_t begin = 0; begin < count; begin += rows_at_once) {
-    const std::size_t rows = std::min(rows_at_once, count - begin);
-    DF_ASSIGN_OR_RETURN(const std::span<T> room, npz.Reserve<T>(rows * width));
-    for (std::size_t i = 0; i < rows; ++i) fill(begin + i, room.subspan(i * width, width));
-    npz.Commit<T>(rows * width);
-  }
-  return {};
-}
-
-/// An array [count, 4, 4] of poses.
-template <typename T, typename PoseAt>
-Status AddPoses(NpzWriter& npz, const std::string& name, std::size_t count, PoseAt pose_at) {
-  return AddRows<T>(
-      npz, name, {Size(count), 4, 4}, count, 16, [&](std::size_t i, std::span<T> out) {
-        StoreMatrix<T>(pose_at(i), out);
-      });
-}
-
-template <typename PointAt>
-Status AddPoints(NpzWriter& npz, const std::string& name, std::size_t count, PointAt point_at) {
-  return AddRows<float>(
-      npz, name, {Size(count), 3}, count, 3, [&](std::size_t i, std::span<float> out) {
-        const Vector3 point = point_at(i);
-        for (int k = 0; k < 3; ++k) out[static_cast<std::size_t>(k)] = static_cast<float>(point[k]);
-      });
-}
-
-const Transform& PoseAt(const CameraView& view, std::size_t frame) {
-  return view.T_base_cam.size() == 1 ? view.T_base_cam.front() : view.T_base_cam[frame];
-}
-
-Status AddTracks2d(NpzWriter& npz,
-                   const EpisodeData& episode,
-                   std::size_t index,
-                   double min_depth_m,
-                   CameraView& view) {
-  const EpisodeCamera& camera = episode.cameras[index];
-  const ContactTrack& track = view.track ? *view.track : *episode.track;
-  const Intrinsics& K = *camera.intrinsics;
-  const std::size_t frames = track.frame_count();
-  const std::size_t points = track.point_count();
-  // A pixel's area reaches half a pixel around its centre.
-  const auto max_u = static_cast<float>(K.width_px - 0.5);
-  const auto max_v = static_cast<float>(K.height_px - 0.5);
-  std::size_t inside = 0;
-  DF_RETURN_IF_ERROR(AddRows<float>(
-      npz,
-      "tracks_2d_" + camera.serial,
-      {Size(frames), Size(points), 2},
-      frames,
-      2 * points,
-      [&](std::size_t frame, std::span<float> uv_px) {
-        track.PixelsAt(frame, K, PoseAt(view, frame), min_depth_m, uv_px);
-        for (std::size_t i = 0; i < uv_px.size(); i += 2) {
-          // NaN compares false.
-          inside += static_cast<std::size_t>(uv_px[i] >= -0.5F && uv_px[i] < max_u &&
-                                             uv_px[i + 1] >= -0.5F && uv_px[i + 1] < max_v);
-        }
-      }));
-  view.in_image_fraction = static_cast<double>(inside) / static_cast<double>(frames * points);
-  const std::array<double, 9> matrix = {K.fx_px, 0, K.cx_px, 0, K.fy_px, K.cy_px, 0, 0, 1};
-  DF_RETURN_IF_ERROR(npz.AddArray<double>("intrinsics_" + camera.serial, {3, 3}, matrix));
-  const std::array<std::int64_t, 2> size = {K.width_px, K.height_px};
-  return npz.AddArray<std::int64_t>("image_size_" + camera.serial, {2}, size);
-}
-
-std::vector<std::string> SerialsWithTracks2d(const EpisodeData& episode) {
-  std::vector<std::string> serials;
-  for (const EpisodeCamera& camera : episode.cameras) {
-    if (camera.has_tracks_2d()) serials.push_back(camera.serial);
-  }
-  return serials;
-}
 
 double IdleFraction(const EpisodeData& episode) {
   const std::vector<double>& distance_m = episode.plan.cumulative_distance_m;
@@ -247,119 +137,24 @@ std::string FormatRowAlignment(const RowAlignment& rows) {
       .dump();
 }
 
-Status WriteTracksNpz(EpisodeData& episode,
-                      const TrackOptions& options,
-                      const std::filesystem::path& path) {
-  DF_CHECK(episode.track.has_value() && episode.views.size() == episode.cameras.size());
-  const ContactTrack& track = *episode.track;
-  const Trajectory& trajectory = episode.trajectory;
-  const ResamplePlan& plan = episode.plan;
-  ResampledTrack resampled(track, plan);
-  const std::size_t frames = track.frame_count();
-  const std::size_t steps = plan.steps.size();
-  const std::size_t points = track.point_count();
-
-  DF_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path));
-  DF_RETURN_IF_ERROR(
-      AddRows<float>(npz,
-                     "tracks_3d",
-                     {Size(frames), Size(points), 3},
-                     frames,
-                     3 * points,
-                     [&](std::size_t t, std::span<float> xyz_m) { track.PointsAt(t, xyz_m); }));
-  DF_RETURN_IF_ERROR(AddRows<double>(npz,
-                                     "contact_points_local",
-                                     {Size(episode.pad_points_m.size()), 3},
-                                     episode.pad_points_m.size(),
-                                     3,
-                                     [&](std::size_t i, std::span<double> out) {
-                                       const Vector3& point = episode.pad_points_m[i];
-                                       std::copy_n(point.data(), 3, out.begin());
-                                     }));
-  DF_RETURN_IF_ERROR(AddPoints(
-      npz, "contact_centroids", frames, [&](std::size_t t) { return track.Centroid(t); }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(
-      npz, "contact_frames", frames, [&](std::size_t t) { return track.ContactFrame(t); }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(npz, "left_contact_frames", frames, [&](std::size_t t) {
-    return track.LeftContactFrame(t);
-  }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(npz, "right_contact_frames", frames, [&](std::size_t t) {
-    return track.RightContactFrame(t);
-  }));
-  DF_RETURN_IF_ERROR(
-      AddRows<float>(npz,
-                     "normalized_tracks_3d",
-                     {Size(steps), Size(points), 3},
-                     steps,
-                     3 * points,
-                     [&](std::size_t m, std::span<float> xyz_m) { resampled.PointsAt(m, xyz_m); }));
-  DF_RETURN_IF_ERROR(AddPoints(
-      npz, "normalized_centroids", steps, [&](std::size_t m) { return resampled.Centroid(m); }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(
-      npz, "normalized_frames", steps, [&](std::size_t m) { return resampled.ContactFrame(m); }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(npz, "normalized_left_frames", steps, [&](std::size_t m) {
-    return resampled.LeftContactFrame(m);
-  }));
-  DF_RETURN_IF_ERROR(AddPoses<float>(npz, "normalized_right_frames", steps, [&](std::size_t m) {
-    return resampled.RightContactFrame(m);
-  }));
-  DF_RETURN_IF_ERROR(AddRows<double>(npz,
-                                     "cumulative_distance_mm",
-                                     {Size(frames)},
-                                     frames,
-                                     1,
-                                     [&](std::size_t t, std::span<double> out) {
-                                       out[0] = plan.cumulative_distance_m[t] * kMillimetres;
-                                     }));
-  DF_RETURN_IF_ERROR(
-      npz.AddArray<std::int32_t>("frame_to_normalized_idx", {Size(frames)}, plan.frame_to_step));
-  DF_RETURN_IF_ERROR(npz.AddScalar<double>("normalized_step_size_mm", options.step_mm));
-  DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_normalized_steps", Size(steps)));
-  for (std::size_t i = 0; i < episode.cameras.size(); ++i) {
-    if (!episode.cameras[i].has_tracks_2d()) continue;
-    DF_RETURN_IF_ERROR(AddTracks2d(npz, episode, i, options.MinPointDepthM(), episode.views[i]));
-  }
-  DF_RETURN_IF_ERROR(npz.AddStrings("cameras_with_2d_tracks", SerialsWithTracks2d(episode)));
-  DF_RETURN_IF_ERROR(AddPoses<double>(
-      npz, "gripper_poses", frames, [&](std::size_t t) { return track.gripper_pose(t); }));
-  DF_RETURN_IF_ERROR(
-      npz.AddArray<double>("gripper_positions", {Size(frames)}, trajectory.gripper_position));
-  DF_RETURN_IF_ERROR(AddRows<double>(npz,
-                                     "cartesian_positions",
-                                     {Size(frames), 6},
-                                     frames,
-                                     6,
-                                     [&](std::size_t t, std::span<double> out) {
-                                       std::ranges::copy(trajectory.cartesian_position[t],
-                                                         out.begin());
-                                     }));
-  DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_frames", Size(frames)));
-  DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_points_per_finger", Size(points / 2)));
-  DF_RETURN_IF_ERROR(npz.AddScalar<double>("fps", episode.fps));
-  if (!trajectory.step_start_ms.empty()) {
-    DF_RETURN_IF_ERROR(
-        npz.AddArray<std::int64_t>("timestamps_ms", {Size(frames)}, trajectory.step_start_ms));
-  }
-  DF_RETURN_IF_ERROR(npz.AddScalar<double>("gripper_joint_max_rad", options.JointMaxRad()));
-  return npz.Finish();
-}
-
-Status WriteExtrinsicsNpz(const EpisodeData& episode, const std::filesystem::path& path) {
+Status WriteExtrinsicsNpz(const EpisodeData& episode,
+                          NpzCompression compression,
+                          const std::filesystem::path& path) {
   const std::size_t frames = episode.trajectory.size();
-  DF_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path));
-  DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_frames", Size(frames)));
+  DF_ASSIGN_OR_RETURN(NpzWriter npz, NpzWriter::Create(path, compression));
+  DF_RETURN_IF_ERROR(npz.AddScalar<std::int64_t>("num_frames", static_cast<std::int64_t>(frames)));
   for (std::size_t i = 0; i < episode.cameras.size(); ++i) {
     const EpisodeCamera& camera = episode.cameras[i];
     if (!camera.pose) continue;
     const CameraView& view = episode.views[i];
     if (camera.is_wrist()) {
       DF_RETURN_IF_ERROR(AddPoses<double>(
-          npz, "wrist_extrinsics", frames, [&](std::size_t t) { return PoseAt(view, t); }));
+          {npz, {}}, "wrist_extrinsics", frames, [&](std::size_t t) { return view.PoseAt(t); }));
       DF_RETURN_IF_ERROR(npz.AddString("wrist_serial", camera.serial));
       DF_RETURN_IF_ERROR(npz.AddString("wrist_source", camera.extrinsics_source));
     } else {
       std::array<double, 16> matrix;
-      StoreMatrix<double>(PoseAt(view, 0), matrix);
+      StoreMatrix<double>(view.PoseAt(0), matrix);
       DF_RETURN_IF_ERROR(npz.AddArray<double>("external_" + camera.serial, {4, 4}, matrix));
       DF_RETURN_IF_ERROR(
           npz.AddString("external_source_" + camera.serial, camera.extrinsics_source));

@@ -6,17 +6,21 @@
 #include "droidflow/depth/row_alignment.h"
 #include "droidflow/episode/episode.h"
 #include "droidflow/episode/trajectory.h"
+#include "droidflow/formats/npz_writer.h"
 #include "droidflow/jobs/task.h"
 #include "droidflow/pipeline/depth_product.h"
 #include "droidflow/pipeline/episode_camera.h"
 #include "droidflow/pipeline/options.h"
 #include "droidflow/pipeline/provenance.h"
 #include "droidflow/tracks/contact_track.h"
+#include "droidflow/tracks/gripper.h"
 #include "droidflow/tracks/resample.h"
 
 #include <filesystem>
 #include <optional>
+#include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace droidflow {
@@ -42,6 +46,10 @@ struct CameraView {
   std::optional<ContactTrack> track;
   /// Filled in by WriteTracksNpz: share of the 2-D track points that lie in the image.
   std::optional<double> in_image_fraction;
+
+  [[nodiscard]] const Transform& PoseAt(std::size_t step) const {
+    return T_base_cam.size() == 1 ? T_base_cam.front() : T_base_cam[step];
+  }
 };
 
 /// An episode with all that has been computed of it.
@@ -66,11 +74,35 @@ struct EpisodeData {
   std::vector<StageTime> stages;
 };
 
-/// Memory  a buffer of 256 KiB and two frames of points, however long the path.
+/// Those of cameras whose 2-D tracks there are.
+[[nodiscard]] std::vector<std::string> SerialsWithTracks2d(const EpisodeData& episode);
+
+[[nodiscard]] GripperModel GripperOf(const TrackOptions& options);
+/// Poses of the end effector in base, [T].
+[[nodiscard]] std::vector<Transform> EePoses(const Trajectory& trajectory);
+/// Fills in `track` and `plan`, from `trajectory` and `pad_points_m`.
+///
+/// @param T_base_ee  EePoses'.
+[[nodiscard]] Status ComputeTracks(const TrackOptions& options,
+                                   std::span<const Transform> T_base_ee,
+                                   EpisodeData& episode);
+
+/// Writes tracks.npz in the layout of `options`.
+///
+/// Memory  a buffer of 256 KiB and two frames of points, however long the path; compressed, twice
+///         the largest array, too.
 [[nodiscard]] Status WriteTracksNpz(EpisodeData& episode,
                                     const TrackOptions& options,
                                     const std::filesystem::path& path);
+/// Adds what WriteTracksNpz writes to an archive.
+///
+/// @param only  of large arrays those with these names; empty: all.
+[[nodiscard]] Status AddTracks(EpisodeData& episode,
+                               const TrackOptions& options,
+                               std::span<const std::string_view> only,
+                               NpzWriter& npz);
 [[nodiscard]] Status WriteExtrinsicsNpz(const EpisodeData& episode,
+                                        NpzCompression compression,
                                         const std::filesystem::path& path);
 /// One file per camera whose intrinsics are known, below `directory`.
 [[nodiscard]] Status WriteIntrinsicsJson(const EpisodeData& episode,

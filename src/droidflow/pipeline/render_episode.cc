@@ -9,6 +9,7 @@
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/stereo_pairs.h"
+#include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/video/depth_video.h"
 #include "droidflow/video/frame_source.h"
 #include "droidflow/video/picture_file.h"
@@ -57,7 +58,7 @@ constexpr Rgb kNoPictureColour{70, 70, 70};
 class ArrayReader {
  public:
   static Result<ArrayReader> Open(const fs::path& path) {
-    DF_ASSIGN_OR_RETURN(NpzReader npz, NpzReader::Open(path));
+    DF_ASSIGN_OR_RETURN(NpzReader npz, OpenTracks(path));
     return ArrayReader(path, std::move(npz));
   }
 

@@ -4,6 +4,7 @@
 #include "droidflow/geometry/pose.h"
 #include "droidflow/geometry/projection.h"
 #include "droidflow/pipeline/products.h"
+#include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/pipeline/verify_internal.h"
 
 #include <algorithm>
@@ -50,8 +51,9 @@ class EpisodeVerifier : private EpisodeChecker {
   VerifiedEpisode Run() {
     CheckQuality();
     PointsAtStep wrist_points;
-    if (const auto tracks = OpenArchive(kTracksFile)) {
-      const auto extrinsics = OpenArchive(kExtrinsicsFile);
+    if (const auto tracks = Opened(kTracksFile, OpenTracks(directory_ / kTracksFile))) {
+      const auto extrinsics =
+          Opened(kExtrinsicsFile, NpzReader::Open(directory_ / kExtrinsicsFile));
       CheckTracks(*tracks);
       if (extrinsics) CheckExtrinsics(*extrinsics);
       for (const std::string& serial : cameras_) {
@@ -71,8 +73,7 @@ class EpisodeVerifier : private EpisodeChecker {
   }
 
  private:
-  std::optional<NpzReader> OpenArchive(const char* name) {
-    Result<NpzReader> archive = NpzReader::Open(directory_ / name);
+  std::optional<NpzReader> Opened(const char* name, Result<NpzReader> archive) {
     if (archive) return *std::move(archive);
     Problem("{}: {}", name, archive.error().message);
     return std::nullopt;
