@@ -106,6 +106,24 @@ void AddSynthCommand(CLI::App& app, int& exit_code) {
                    synth->options.conf_dir,
                    "Take the cameras from these calibration files, SN<serial>.conf")
       ->type_name("DIR");
+  command
+      ->add_option("--extrinsics-error-cm",
+                   synth->options.extrinsics_error_cm,
+                   "Write each camera's pose this far off, in a direction of its own")
+      ->check(CLI::Range(0.0, 100.0).description(""))
+      ->type_name("CM");
+  command
+      ->add_option("--extrinsics-error-deg",
+                   synth->options.extrinsics_error_deg,
+                   "Write each camera's pose turned so far, about an axis of its own")
+      ->check(CLI::Range(0.0, 180.0).description(""))
+      ->type_name("DEG");
+  command
+      ->add_option("--time-offset-frames",
+                   synth->options.time_offset_frames,
+                   "Frames by which recordings that move come late; also fractions")
+      ->check(CLI::Range(-20.0, 20.0).description(""))
+      ->type_name("N");
   command->add_flag("--faults",
                     synth->options.faults,
                     "Add one of each kind of broken episode, and faults.json that lists them");

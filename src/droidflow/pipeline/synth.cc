@@ -230,9 +230,49 @@ class Synthesizer {
     return first + (26h + 7min + 11s) * count_;
   }
 
+  /// The station as calibration says that it is.
+  [[nodiscard]] Station MisplaceCameras(Station station, std::size_t index) const {
+    SynthRandom random(options_.seed + 7919 * (index + 1));
+    const auto direction = [&] {
+      // Within the ball, for all directions to be as likely.
+      for (;;) {
+        const double x = random.Uniform(-1, 1);
+        const double y = random.Uniform(-1, 1);
+        const double z = random.Uniform(-1, 1);
+        const Vector3 v(x, y, z);
+        if (v.norm() > 0.1 && v.norm() < 1) return Vector3(v.normalized());
+      }
+    };
+    if (options_.extrinsics_error_cm == 0 && options_.extrinsics_error_deg == 0) return station;
+    for (SynthCamera& camera : station.cameras) {
+      camera.pose.translation() += options_.extrinsics_error_cm / 100 * direction();
+      const Vector3 turn_rad = options_.extrinsics_error_deg * kPi / 180 * direction();
+      camera.pose.linear() = camera.pose.linear() * RotationFromVector(turn_rad);
+    }
+    return station;
+  }
+
+  /// Where the hand was so many frames before a step.
+  [[nodiscard]] SynthHand HandBefore(const Trajectory& trajectory, std::size_t step) const {
+    const double last = static_cast<double>(trajectory.size()) - 1;
+    const double at =
+        std::clamp(static_cast<double>(step) - options_.time_offset_frames, 0.0, last);
+    const auto before = static_cast<std::size_t>(at);
+    const std::size_t after = std::min(before + 1, trajectory.size() - 1);
+    const double weight = at - static_cast<double>(before);
+    const auto& position = trajectory.gripper_position;
+    return {weight == 0
+                ? TransformFromPoseVector(trajectory.cartesian_position[before])
+                : InterpolatePose(TransformFromPoseVector(trajectory.cartesian_position[before]),
+                                  TransformFromPoseVector(trajectory.cartesian_position[after]),
+                                  weight),
+            position[before] + weight * (position[after] - position[before])};
+  }
+
   Result<EpisodeRef> WriteEpisode(const Twist& twist) {
     const std::size_t index = static_cast<std::size_t>(count_);
-    const Station& station = stations_[index % stations_.size()];
+    const Station& real = stations_[index % stations_.size()];
+    const Station station = MisplaceCameras(real, index);
     const std::chrono::sys_seconds time = NextTime();
     ++count_;
 
@@ -291,7 +331,7 @@ class Synthesizer {
     const int steps = static_cast<int>(record.trajectory.size());
     DF_RETURN_IF_ERROR(WriteMetadata(ref, station, record, twist, timestamp, in_lab, episode_dir));
     if (twist.recordings && moving) {
-      DF_RETURN_IF_ERROR(WriteMovingRecordings(ref, station, record.trajectory, index));
+      DF_RETURN_IF_ERROR(WriteMovingRecordings(ref, real, record.trajectory, index));
     } else if (twist.recordings) {
       for (const SynthCamera& camera : station.cameras) {
         const fs::path path = episode_dir / "recordings/MP4" / (camera.serial + ".mp4");
@@ -423,10 +463,7 @@ class Synthesizer {
                                std::size_t index) {
     const SynthScene scene = SynthScene::Make(options_.seed + 1000 * (index + 1));
     std::vector<SynthHand> hands;
-    for (std::size_t t = 0; t < trajectory.size(); ++t) {
-      hands.push_back({TransformFromPoseVector(trajectory.cartesian_position[t]),
-                       trajectory.gripper_position[t]});
-    }
+    for (std::size_t t = 0; t < trajectory.size(); ++t) hands.push_back(HandBefore(trajectory, t));
     // As DROID's recorder: the last step has no frame. A single one has.
     if (hands.size() > 1) hands.pop_back();
 

@@ -25,6 +25,12 @@ struct SynthOptions {
   /// Real calibration files, SN<serial>.conf, to take the cameras' serials, lenses and baselines
   /// from; empty: made-up ones.
   std::filesystem::path conf_dir;
+  /// How far the written poses of cameras are off, each in a direction of its own, from where the
+  /// recordings were taken.
+  double extrinsics_error_cm = 0;
+  double extrinsics_error_deg = 0;
+  /// Frames by which recordings that move come after the states that they are paired with.
+  double time_offset_frames = 0;
 };
 
 /// A broken episode that was made, and what must become of it.
