@@ -6,6 +6,7 @@
 #include "droidflow/pipeline/dataset_stats.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,7 @@ struct StatsCommand {
   std::string directory;
   std::string out;
   std::string split;
+  std::optional<double> min_check;
   bool json = false;
 };
 
@@ -80,7 +82,8 @@ void PrintStats(const DatasetStats& stats) {
 
 int RunStats(const StatsCommand& command) {
   InstallStopHandlers();
-  const Result<DatasetStats> stats = ComputeDatasetStats(command.directory, command.split);
+  const Result<DatasetStats> stats =
+      ComputeDatasetStats(command.directory, command.split, command.min_check);
   if (!stats) return Report(stats.error());
   const Json json = JsonOf(*stats);
   if (!command.out.empty()) {
@@ -110,6 +113,11 @@ void AddStatsCommand(CLI::App& app, int& exit_code) {
          "--split", command->split, "Only episodes of this split, by DIR/meta/episodes.jsonl")
       ->check(CLI::IsMember({"train", "val", "test"}).description(""))
       ->type_name("{train,val,test}");
+  sub->add_option("--min-check",
+                  command->min_check,
+                  "Leave out episodes in which droidflow check found a lower score, or none")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->type_name("S");
   sub->add_flag("--json", command->json, "Print JSON");
   sub->footer(
       "Values of steps: cartesian_positions, contact_centroids, gripper_positions. Of episodes:\n"

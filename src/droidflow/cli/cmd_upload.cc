@@ -38,6 +38,7 @@ struct UploadCommandLine {
   OptionFlags flags;
   std::string dir = ".";
   std::string queue_dir;
+  std::optional<double> min_check;
   bool of_metadata = false;  ///< episodes have no depth, and are whole without
   bool watch = false;
   bool json = false;
@@ -167,7 +168,8 @@ Result<UploadTotals> LookWhatToDo(const UploadCommandLine& command, const HubOpt
   DF_ASSIGN_OR_RETURN(const Pipeline pipeline, PipelineOf(copy.path(), hub, command.of_metadata));
   const std::vector<std::string> destinations = HubDestinations(hub, pipeline);
   DF_ASSIGN_OR_RETURN(UploadQueue queue, UploadQueue::Open(copy.path()));
-  if (source.tree) DF_RETURN_IF_ERROR(UploadTree(*source.tree, destinations).EnqueueNew(queue));
+  if (source.tree)
+    DF_RETURN_IF_ERROR(UploadTree(*source.tree, destinations, command.min_check).EnqueueNew(queue));
   return Unfinished(queue, destinations);
 }
 
@@ -189,7 +191,7 @@ Result<Uploaded> Upload(const UploadCommandLine& command, const HubOptions& hub)
   DF_ASSIGN_OR_RETURN(UploadQueue queue,
                       OpenOrRebuildQueue(source.queue_dir, roots, destinations, say));
   std::optional<UploadTree> tree;
-  if (source.tree) tree.emplace(*source.tree, destinations);
+  if (source.tree) tree.emplace(*source.tree, destinations, command.min_check);
   {
     // While episodes are looked for, nobody else removes some.
     DF_ASSIGN_OR_RETURN(const UploaderLock lock, UploaderLock::Acquire(source.queue_dir));
@@ -308,6 +310,11 @@ void AddUploadCommand(CLI::App& app, int& exit_code) {
                   "Where to keep the queue: on a local disk, where DIR is on a file system that "
                   "machines share (DIR/.droidflow)")
       ->type_name("DIR");
+  sub->add_option("--min-check",
+                  command->min_check,
+                  "Leave out episodes in which droidflow check found a lower score, or none")
+      ->check(CLI::Range(0.0, 1.0).description(""))
+      ->type_name("S");
   sub->add_flag("--of-metadata", command->of_metadata)->group("");  // for jobs of Slurm
   sub->add_flag("--watch", command->watch, "Go on until stopped, and look for new episodes");
   sub->add_flag(

@@ -52,6 +52,7 @@ constexpr double kMinPath_m = 0.05;  ///< of the gripper, for its picture to cha
 constexpr int kExternalWidth_px = 640;
 constexpr int kWristWidth_px = 320;
 constexpr double kRing_m = 0.025;  ///< around the gripper, that is compared with it
+constexpr double kNearMargin_m = 0.01;  ///< about what a camera on the hand is not compared with
 constexpr std::size_t kMinPlaces = 60;
 /// Overlap below which pictures show no gripper anywhere near, whatever the labels.
 constexpr double kMinOverlap = 0.2;
@@ -132,6 +133,11 @@ std::vector<std::int64_t> FramesOfSteps(const Json& json, std::size_t steps) {
     if (frame.is_number_integer()) frames[t] = frame.get<std::int64_t>();
   }
   return frames;
+}
+
+OrientedBox GrownBy(OrientedBox box, double margin_m) {
+  box.half_m.array() += margin_m;
+  return box;
 }
 
 /// What the labels say of the robot.
@@ -309,7 +315,9 @@ double CameraChecker::SaidChange(const Intrinsics& small, std::size_t t) const {
     const Pixel from = ProjectPoint(small, T_cam_world * now, kNearest_m);
     const Pixel to = ProjectPoint(small, T_next_world * then, kNearest_m);
     if (std::isnan(from.u_px + to.u_px)) return;
-    sum += std::hypot(to.u_px - from.u_px, to.v_px - from.v_px);
+    const double du_px = to.u_px - from.u_px;
+    const double dv_px = to.v_px - from.v_px;
+    sum += std::sqrt(du_px * du_px + dv_px * dv_px);
     ++count;
   };
   if (camera_.is_wrist) {
@@ -354,12 +362,18 @@ Footprint CameraChecker::FootprintAt(const Intrinsics& small, std::size_t t) con
   wide.cy_px += kShiftReach_px;
   wide.width_px += 2 * kShiftReach_px;
   wide.height_px += 2 * kShiftReach_px;
-  // A camera on the hand is so near that only the fingers' shape is known well enough.
   GripperShape gripper = GripperShapeAt(motion_.joint_rad[t]);
   std::vector<OrientedBox>& shown = gripper.fingers;
   std::vector<OrientedBox>& left_open = gripper.arm;
-  std::vector<OrientedBox>& owner = camera_.is_wrist ? left_open : shown;
-  owner.insert(owner.end(), gripper.body.begin(), gripper.body.end());
+  if (camera_.is_wrist) {
+    // So near, only the fingers' ends are known well enough.
+    left_open.push_back(GrownBy(gripper.body[0], kNearMargin_m));
+    left_open.push_back(GrownBy(shown[0], kNearMargin_m));
+    left_open.push_back(GrownBy(shown[2], kNearMargin_m));
+    shown = {shown[1], shown[3]};
+  } else {
+    shown.insert(shown.end(), gripper.body.begin(), gripper.body.end());
+  }
 
   const Transform T_cam_world = camera_.CamFromWorld(t);
   const Transform T_cam_gripper = T_cam_world * motion_.T_world_gripper[t];
@@ -464,6 +478,10 @@ Status CameraChecker::CheckPictures(const fs::path& recording,
       shown.push_back(t);
     }
     before = CopyOf(now);
+  }
+  // Change in pictures does not grow as fast as motion: roots spread both more evenly.
+  for (std::vector<double>* const row : {&seen, &said}) {
+    for (double& value : *row) value = std::sqrt(value);
   }
   if (const std::optional<Lag> lag = FindLag(seen, said, kMaxLag_steps)) {
     checked_.time_offset_frames = lag->steps;

@@ -3,6 +3,7 @@
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/formats/npz_reader.h"
+#include "droidflow/pipeline/check_episode.h"
 #include "droidflow/pipeline/dataset_index.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/tracks_layout.h"
@@ -136,7 +137,9 @@ Status ReadEpisode(const fs::path& directory,
 
 }  // namespace
 
-Result<DatasetStats> ComputeDatasetStats(const fs::path& directory, const std::string& split) {
+Result<DatasetStats> ComputeDatasetStats(const fs::path& directory,
+                                         const std::string& split,
+                                         std::optional<double> min_check) {
   DF_ASSIGN_OR_RETURN(std::vector<fs::path> episodes, FindEpisodeOutputs(directory));
   if (!split.empty()) {
     DF_ASSIGN_OR_RETURN(const std::set<std::string> wanted, FoldersOfSplit(directory, split));
@@ -145,6 +148,17 @@ Result<DatasetStats> ComputeDatasetStats(const fs::path& directory, const std::s
     });
     if (episodes.empty()) {
       return Fail(ErrorKind::kNotFound, "no episode of {}: {}", split, directory.string());
+    }
+  }
+  if (min_check) {
+    std::erase_if(episodes, [&](const fs::path& episode) {
+      return ReadCheckScore(episode).value_or(-1) < *min_check;
+    });
+    if (episodes.empty()) {
+      return Fail(ErrorKind::kNotFound,
+                  "no episode whose check has a score of {} or more: {}",
+                  *min_check,
+                  directory.string());
     }
   }
   DatasetStats stats{

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -43,12 +44,15 @@ struct DatasetStats {
 
 /// Reads all episodes at or below a folder twice.
 ///
-/// @param split  only those that meta/episodes.jsonl has in this split; empty: all.
+/// @param split      only those that meta/episodes.jsonl has in this split; empty: all.
+/// @param min_check  leaves out episodes whose check has a lower score, or none.
 /// Memory   does not grow with the values, but for the list of episodes.
 /// @return  kNotFound where there is no episode, or no index to know splits by; kInvalidData for
 /// one that is damaged; kCancelled
 ///          after a signal.
-[[nodiscard]] Result<DatasetStats> ComputeDatasetStats(const std::filesystem::path& directory,
-                                                       const std::string& split = {});
+[[nodiscard]] Result<DatasetStats> ComputeDatasetStats(
+    const std::filesystem::path& directory,
+    const std::string& split = {},
+    std::optional<double> min_check = std::nullopt);
 
 }  // namespace droidflow

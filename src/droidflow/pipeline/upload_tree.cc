@@ -1,6 +1,7 @@
 #include "droidflow/pipeline/upload_tree.h"
 
 #include "droidflow/core/files.h"
+#include "droidflow/pipeline/check_episode.h"
 #include "droidflow/pipeline/hub_targets.h"
 #include "droidflow/pipeline/products.h"
 
@@ -79,8 +80,12 @@ std::string EpisodeKey(const fs::path& root, const std::string& folder) {
   return folder;
 }
 
-UploadTree::UploadTree(const fs::path& root, std::vector<std::string> destinations)
-    : root_(fs::absolute(root).lexically_normal()), destinations_(std::move(destinations)) {}
+UploadTree::UploadTree(const fs::path& root,
+                       std::vector<std::string> destinations,
+                       std::optional<double> min_check)
+    : root_(fs::absolute(root).lexically_normal()),
+      destinations_(std::move(destinations)),
+      min_check_(min_check) {}
 
 Result<std::size_t> UploadTree::EnqueueNew(UploadQueue& queue) {
   std::map<std::string, std::uint64_t> here;
@@ -98,6 +103,8 @@ Result<std::size_t> UploadTree::EnqueueNew(UploadQueue& queue) {
                   "it is an episode, want the folder that holds episodes: {}",
                   root_.string());
     }
+    // Not remembered: it may be checked later.
+    if (min_check_ && ReadCheckScore(root_ / folder).value_or(-1) < *min_check_) return {};
     struct stat info = {};
     if (stat((root_ / folder).c_str(), &info) != 0) return {};
     here[folder] = info.st_ino;

@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <functional>
 #include <map>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -29,7 +30,10 @@ namespace droidflow {
 /// Thread  one.
 class UploadTree {
  public:
-  UploadTree(const std::filesystem::path& root, std::vector<std::string> destinations);
+  /// @param min_check  leaves out episodes whose check has a lower score, or none.
+  UploadTree(const std::filesystem::path& root,
+             std::vector<std::string> destinations,
+             std::optional<double> min_check = std::nullopt);
 
   /// Queues every episode that was not there at the last call, or was put in its place since.
   ///
@@ -39,6 +43,7 @@ class UploadTree {
  private:
   std::filesystem::path root_;
   std::vector<std::string> destinations_;
+  std::optional<double> min_check_;
   std::map<std::string, std::uint64_t> known_;  ///< folder -> its inode
 };
 
