@@ -36,6 +36,13 @@ def late(make):
     return make("--video", "mono", "--time-offset-frames", LATE)
 
 
+@pytest.fixture(scope="module")
+def checked(droidflow, late) -> dict:
+    raw, out = late
+    [told] = droidflow.json("check", out, "--droid-root", raw, "--dry-run")
+    return told
+
+
 def episode_of(out: pathlib.Path) -> pathlib.Path:
     [folder] = [path.parent for path in out.rglob("quality.json")]
     return folder
@@ -45,10 +52,9 @@ def external(told: dict) -> list[dict]:
     return [camera for camera in told["cameras"].values() if camera["role"] != "wrist"]
 
 
-def test_right_labels_score_high_and_wrong_ones_low(droidflow, late, tmp_path):
+def test_right_labels_score_high_and_wrong_ones_low(droidflow, late, checked, tmp_path):
     raw, out = late
-    [right] = droidflow.json("check", out, "--droid-root", raw, "--dry-run")
-    scores = [[camera["score"] for camera in external(right)]]
+    scores = [[camera["score"] for camera in external(checked)]]
     for metres in (0.02, 0.05):
         wrong = tmp_path / f"{metres}"
         shutil.copytree(out, wrong)
@@ -65,13 +71,11 @@ def test_right_labels_score_high_and_wrong_ones_low(droidflow, late, tmp_path):
     assert min(scores[0]) > 0.9
     assert max(scores[1]) < 0.75
     assert (np.diff(np.array(scores), axis=0) < 0).all()
-    assert right["score"] == min(scores[0])
+    assert checked["score"] == min(scores[0])
 
 
-def test_how_late_pictures_are_is_told(droidflow, late):
-    raw, out = late
-    [told] = droidflow.json("check", out, "--droid-root", raw, "--dry-run")
-    for camera in told["cameras"].values():
+def test_how_late_pictures_are_is_told(checked):
+    for camera in checked["cameras"].values():
         assert camera["time_offset_frames"] == pytest.approx(LATE, abs=0.5)
 
 
@@ -101,12 +105,14 @@ def test_quality_json_tells_what_was_found_and_everything_else_as_before(droidfl
     assert after == before
     assert told["method"] == "gripper_overlap"
     droidflow("verify", here, code=0)
+    assert droidflow.json("stats", here, "--min-check", 0.5)["episodes"] == 1
+    droidflow("stats", out, "--min-check", 0.0, code=10)
 
 
 def test_a_run_takes_checked_episodes_as_done_and_uploads_them_anew(droidflow, make, tmp_path):
     raw, out = make()
     hub = tmp_path / "hub"
-    droidflow("upload", out, "--hub", hub, "--keep-uploaded", code=0)
+    droidflow("upload", out, "--hub", f"file:{hub}", "--keep-uploaded", code=0)
     episode = episode_of(out)
     droidflow("check", episode, code=0)
     inputs = ["--droid-root", raw, "--annotations", raw.parent / "annotations", "--conf-dir", raw.parent / "conf"]
@@ -114,15 +120,14 @@ def test_a_run_takes_checked_episodes_as_done_and_uploads_them_anew(droidflow, m
     assert "check" in json.loads((episode / "quality.json").read_text()), again
     with sqlite3.connect(out / ".droidflow" / "run.sqlite") as store:
         assert store.execute("SELECT attempts FROM task").fetchall() == [(1,)]
-    droidflow("upload", out, "--hub", hub, "--keep-uploaded", code=0)
+    droidflow("upload", out, "--hub", f"file:{hub}", "--keep-uploaded", code=0)
     [uploaded] = hub.rglob("quality.json")
     assert "check" in json.loads(uploaded.read_text())
 
 
 def test_episodes_below_the_wanted_score_are_named(droidflow, late):
     raw, out = late
-    flags = ["--droid-root", raw, "--dry-run"]
-    assert droidflow("check", out, *flags, "--min-check", 0.5, code=0)
+    droidflow("check", out, "--droid-root", raw, "--dry-run", "--min-check", 0.5, code=0)
     said = droidflow("check", out, "--dry-run", "--min-check", 0.5, code=3)
     assert "1 of 1 below a score of 0.5" in said.stderr
     assert "the recording takes --droid-root" in said.stderr
@@ -163,3 +168,15 @@ def test_depth_tells_how_far_off_labels_are_and_which_points_are_seen(droidflow,
         told_mm = told["cameras"][serial]["depth_error_mm"]
         assert moved["cameras"][serial]["depth_error_mm"] == pytest.approx(told_mm - 40, abs=8)
         assert moved["cameras"][serial]["depth_within_2cm"] < 0.3
+
+
+def test_episodes_below_the_wanted_score_are_not_uploaded(droidflow, make, tmp_path):
+    _, out = make()
+    flags = ["--hub", f"file:{tmp_path / 'hub'}", "--dry-run"]
+    assert droidflow.json("upload", out, *flags)["episodes"] == 1
+    assert droidflow.json("upload", out, *flags, "--min-check", 0.5)["episodes"] == 0
+    path = episode_of(out) / "quality.json"
+    quality = json.loads(path.read_text())
+    path.write_text(json.dumps({**quality, "check": {"score": 0.7}}))
+    assert droidflow.json("upload", out, *flags, "--min-check", 0.5)["episodes"] == 1
+    assert droidflow.json("upload", out, *flags, "--min-check", 0.8)["episodes"] == 0
