@@ -4,9 +4,9 @@
 #include "droidflow/cli/output.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/pipeline/doctor.h"
+#include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/render_episode.h"
 #include "droidflow/pipeline/verify.h"
-#include "droidflow/transfer/bucket_source.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -48,13 +48,9 @@ int RunRender(RenderCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
   if (!options) return Report(options.error());
   RenderOptions& render = command.options;
-  for (const std::string& root : options->input.Roots()) {
-    if (IsBucketUrl(root)) {
-      return Report({ErrorKind::kUsage, "--droid-root: want a folder on this machine: " + root});
-    }
-    render.droid_roots.emplace_back(root);
+  if (const Status folders = TakeRecordingFolders(*options, render); !folders) {
+    return Report(folders.error());
   }
-  render.conf_dir = options->input.conf_dir;
   const auto has = [&](std::string_view name) {
     return std::ranges::any_of(
         command.what, [&](const std::string& word) { return word == name || word == "all"; });

@@ -66,6 +66,7 @@ int main(int argc, char** argv) {
   droidflow::AddRenderCommand(app, exit_code);
   droidflow::AddReportCommand(app, exit_code);
   droidflow::AddCheckCommand(app, exit_code);
+  droidflow::AddViewCommand(app, exit_code);
   droidflow::AddDiffCommand(app, exit_code);
   droidflow::AddStatsCommand(app, exit_code);
   droidflow::AddIndexCommand(app, exit_code);

@@ -51,7 +51,7 @@ constexpr std::int64_t kMinMoments = 8;
 constexpr double kMinPath_m = 0.05;  ///< of the gripper, for its picture to change
 constexpr int kExternalWidth_px = 640;
 constexpr int kWristWidth_px = 320;
-constexpr double kRing_m = 0.025;  ///< around the gripper, that is compared with it
+constexpr double kRing_m = 0.025;       ///< around the gripper, that is compared with it
 constexpr double kNearMargin_m = 0.01;  ///< about what a camera on the hand is not compared with
 constexpr std::size_t kMinPlaces = 60;
 /// Overlap below which pictures show no gripper anywhere near, whatever the labels.

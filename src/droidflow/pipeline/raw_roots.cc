@@ -2,6 +2,7 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/pipeline/delivery.h"
+#include "droidflow/pipeline/finished_episode.h"
 #include "droidflow/transfer/bucket_source.h"
 
 #include <algorithm>
@@ -53,6 +54,17 @@ Result<fs::path> LocalRoot(const InputOptions& input) {
   return Fail(ErrorKind::kUsage,
               "--droid-root: want one folder, 'droidflow fetch --out DIR' makes one: {}",
               input.droid_root);
+}
+
+Status TakeRecordingFolders(const MetadataOptions& options, FinishedEpisodeOptions& taken) {
+  for (const std::string& root : options.input.Roots()) {
+    if (IsBucketUrl(root)) {
+      return Fail(ErrorKind::kUsage, "--droid-root: want a folder on this machine: {}", root);
+    }
+    taken.droid_roots.emplace_back(root);
+  }
+  taken.conf_dir = options.input.conf_dir;
+  return {};
 }
 
 fs::path ListingsFolder(const MetadataOptions& options) { return options.RunDir() / "listings"; }

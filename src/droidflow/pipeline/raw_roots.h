@@ -12,6 +12,8 @@
 
 namespace droidflow {
 
+struct FinishedEpisodeOptions;
+
 /// "gs://BUCKET/FOLDER", or a folder of this machine. @return kNotFound, kUsage.
 [[nodiscard]] Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root,
                                                             const FetchOptions& options = {});
@@ -25,6 +27,10 @@ namespace droidflow {
 
 /// The only raw root of commands that read no buckets. @return kUsage.
 [[nodiscard]] Result<std::filesystem::path> LocalRoot(const InputOptions& input);
+
+/// Where the recordings of finished episodes are. @return kUsage: in a bucket.
+[[nodiscard]] Status TakeRecordingFolders(const MetadataOptions& options,
+                                          FinishedEpisodeOptions& taken);
 
 /// A run's own folders: listings of buckets, for good; what was fetched, until it is used.
 [[nodiscard]] std::filesystem::path ListingsFolder(const MetadataOptions& options);

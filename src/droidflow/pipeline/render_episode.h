@@ -4,6 +4,7 @@
 
 #include "droidflow/core/image.h"
 #include "droidflow/core/result.h"
+#include "droidflow/pipeline/finished_episode.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -13,20 +14,14 @@
 
 namespace droidflow {
 
-struct RenderOptions {
-  /// Where the recordings are, the first that has one counts; none: none is shown.
-  std::vector<std::filesystem::path> droid_roots = {};
-  std::filesystem::path conf_dir = {};    ///< calibration, which raw recordings need to be shown
-  std::vector<std::string> cameras = {};  ///< roles or serials; empty: all that have 2-D tracks
-  bool tracks = true;                     ///< points, their tails, and the way of the gripper
-  bool frames = true;                     ///< axes of the contact frame
-  bool depth = true;                      ///< depth, where there is some
-  std::optional<int> step = {};           ///< PNG: only this step, from 0
+struct RenderOptions : FinishedEpisodeOptions {
+  bool tracks = true;             ///< points, their tails, and the way of the gripper
+  bool frames = true;             ///< axes of the contact frame
+  std::optional<int> step = {};   ///< PNG: only this step, from 0
   std::optional<int> every = {};  ///< each K-th step; default: 8 of all in a PNG, each in an MP4
   int moments = 8;                ///< of a sheet without `step` and `every`
   int sheet_width_px = 1440;      ///< about; a tile is never narrower than 320
   bool legend = true;             ///< below a sheet: what the colours mean
-  int decode_threads = 1;
 };
 
 struct RenderedEpisode {

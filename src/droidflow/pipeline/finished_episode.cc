@@ -1,0 +1,367 @@
+#include "droidflow/pipeline/finished_episode.h"
+
+#include "droidflow/core/files.h"
+#include "droidflow/depth/rectifier.h"
+#include "droidflow/formats/npz_reader.h"
+#include "droidflow/io/calibration_reader.h"
+#include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/products.h"
+#include "droidflow/pipeline/stereo_pairs.h"
+#include "droidflow/pipeline/tracks_layout.h"
+#include "droidflow/video/frame_source.h"
+
+#include <algorithm>
+#include <cmath>
+#include <system_error>
+#include <utility>
+
+#include <fmt/format.h>
+
+namespace droidflow {
+namespace {
+
+namespace fs = std::filesystem;
+
+constexpr std::int64_t kMaxPathPoints = 400;
+constexpr int kReadOn_frames = 60;  ///< rather than looking for a frame that is not farther away
+
+/// Arrays of an archive, checked against the sizes that they must have.
+class ProductArrays {
+ public:
+  static Result<ProductArrays> Open(const fs::path& path) {
+    DF_ASSIGN_OR_RETURN(NpzReader npz, OpenTracks(path));
+    return ProductArrays(path, std::move(npz));
+  }
+
+  [[nodiscard]] bool Contains(std::string_view name) const { return npz_.Contains(name); }
+  [[nodiscard]] Result<std::vector<double>> Numbers(const std::string& name,
+                                                    std::int64_t count) const {
+    DF_ASSIGN_OR_RETURN(const NpyArray array, npz_.Read(name));
+    if (array.size() != count) {
+      return Fail(ErrorKind::kInvalidData,
+                  "{}: want {} numbers, have {}: {}",
+                  name,
+                  count,
+                  array.size(),
+                  path_.string());
+    }
+    return array.ToDoubles();
+  }
+  [[nodiscard]] Result<std::int64_t> Count(const std::string& name) const {
+    DF_ASSIGN_OR_RETURN(const std::vector<double> value, Numbers(name, 1));
+    if (value[0] >= 1) return static_cast<std::int64_t>(value[0]);
+    return Fail(
+        ErrorKind::kInvalidData, "{}: want 1 or more, have {}: {}", name, value[0], path_.string());
+  }
+  [[nodiscard]] Result<std::vector<std::string>> Strings(const std::string& name) const {
+    DF_ASSIGN_OR_RETURN(const NpyArray array, npz_.Read(name));
+    return array.ToStrings();
+  }
+
+ private:
+  ProductArrays(fs::path path, NpzReader npz) : path_(std::move(path)), npz_(std::move(npz)) {}
+
+  fs::path path_;
+  NpzReader npz_;
+};
+
+Result<FinishedMotion> ReadMotion(const ProductArrays& tracks) {
+  FinishedMotion motion;
+  DF_ASSIGN_OR_RETURN(motion.steps, tracks.Count("num_frames"));
+  DF_ASSIGN_OR_RETURN(const std::int64_t points, tracks.Count("num_points_per_finger"));
+  motion.points = 2 * points;
+  DF_ASSIGN_OR_RETURN(const std::vector<double> fps, tracks.Numbers("fps", 1));
+  motion.fps = fps[0] > 0 ? fps[0] : 15;
+  const std::int64_t steps = motion.steps;
+  if (tracks.Contains("timestamps_ms")) {
+    DF_ASSIGN_OR_RETURN(motion.time_s, tracks.Numbers("timestamps_ms", steps));
+    const double first = motion.time_s.front();
+    motion.start_unix_ms = static_cast<std::int64_t>(first);
+    for (double& time : motion.time_s) time = (time - first) / 1000;
+  } else {
+    for (std::int64_t t = 0; t < steps; ++t) {
+      motion.time_s.push_back(static_cast<double>(t) / motion.fps);
+    }
+  }
+  DF_ASSIGN_OR_RETURN(motion.frames, tracks.Numbers("contact_frames", 16 * steps));
+  DF_ASSIGN_OR_RETURN(motion.left_frames, tracks.Numbers("left_contact_frames", 16 * steps));
+  DF_ASSIGN_OR_RETURN(motion.right_frames, tracks.Numbers("right_contact_frames", 16 * steps));
+  DF_ASSIGN_OR_RETURN(const std::int64_t resampled, tracks.Count("num_normalized_steps"));
+  DF_ASSIGN_OR_RETURN(const std::vector<double> path,
+                      tracks.Numbers("normalized_centroids", 3 * resampled));
+  const std::int64_t stride = std::max<std::int64_t>((resampled - 1) / kMaxPathPoints, 1);
+  for (std::int64_t i = 0; i < resampled; i += stride) {
+    motion.path_world_m.emplace_back(path[3 * i], path[3 * i + 1], path[3 * i + 2]);
+  }
+  DF_ASSIGN_OR_RETURN(const std::vector<double> distance_mm,
+                      tracks.Numbers("cumulative_distance_mm", steps));
+  motion.path_mm = std::max(static_cast<int>(std::lround(distance_mm.back())), 1);
+  return motion;
+}
+
+Result<nlohmann::ordered_json> ReadObject(const fs::path& path) {
+  DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
+  nlohmann::ordered_json json =
+      nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_object()) return json;
+  return Fail(ErrorKind::kInvalidData, "want a JSON object: {}", path.string());
+}
+
+/// Which frame shows each step; -1: none.
+std::vector<std::int64_t> StepsToFrames(const nlohmann::ordered_json& json, std::int64_t steps) {
+  std::vector<std::int64_t> frames(steps, -1);
+  const auto found = json.find("step_to_frame");
+  if (found == json.end() || !found->is_array()) return frames;
+  for (std::int64_t t = 0; t < std::min(steps, static_cast<std::int64_t>(found->size())); ++t) {
+    const nlohmann::ordered_json& frame = (*found)[t];
+    if (frame.is_number_integer()) frames[t] = frame.get<std::int64_t>();
+  }
+  return frames;
+}
+
+class EpisodeLoader {
+ public:
+  EpisodeLoader(fs::path directory, const FinishedEpisodeOptions& options)
+      : directory_(std::move(directory)), options_(options) {}
+
+  Result<FinishedEpisode> Load();
+
+ private:
+  Status LoadCamera(const ProductArrays& tracks,
+                    const ProductArrays& extrinsics,
+                    const std::string& serial,
+                    const std::string& role);
+  void LoadRecording(FinishedCamera& camera);
+  void LoadDepth(FinishedCamera& camera);
+  void Note(std::string text) { episode_.notes.push_back(std::move(text)); }
+
+  fs::path directory_;
+  const FinishedEpisodeOptions& options_;
+  std::string source_path_;  ///< of the raw episode, below the root
+  FinishedEpisode episode_;
+};
+
+Result<FinishedEpisode> EpisodeLoader::Load() {
+  DF_ASSIGN_OR_RETURN(const ProductArrays tracks, ProductArrays::Open(directory_ / kTracksFile));
+  DF_ASSIGN_OR_RETURN(const ProductArrays extrinsics,
+                      ProductArrays::Open(directory_ / kExtrinsicsFile));
+  DF_ASSIGN_OR_RETURN(episode_.motion, ReadMotion(tracks));
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials,
+                      tracks.Strings("cameras_with_2d_tracks"));
+  nlohmann::ordered_json& quality = episode_.quality;
+  quality = ReadObject(directory_ / kQualityFile).value_or(nlohmann::ordered_json::object());
+  if (const auto source = quality.find("source_path");
+      source != quality.end() && source->is_string()) {
+    source_path_ = source->get<std::string>();
+  }
+  const auto cameras = quality.value("cameras", nlohmann::ordered_json::object());
+  std::vector<std::string> known;
+  for (const std::string& serial : serials) {
+    std::string role;
+    const auto camera = cameras.find(serial);
+    if (camera != cameras.end() && camera->is_object()) role = camera->value("role", "");
+    known.push_back(role.empty() ? serial : fmt::format("{} {}", role, serial));
+    const bool is_wanted = options_.cameras.empty() ||
+                           std::ranges::any_of(options_.cameras, [&](const std::string& name) {
+                             return name == serial || name == role;
+                           });
+    if (is_wanted) DF_RETURN_IF_ERROR(LoadCamera(tracks, extrinsics, serial, role));
+  }
+  if (episode_.cameras.empty()) {
+    return Fail(ErrorKind::kUsage,
+                "no camera {} with tracks, there are [{}]: {}",
+                fmt::join(options_.cameras, ", "),
+                fmt::join(known, ", "),
+                directory_.string());
+  }
+  return std::move(episode_);
+}
+
+Status EpisodeLoader::LoadCamera(const ProductArrays& tracks,
+                                 const ProductArrays& extrinsics,
+                                 const std::string& serial,
+                                 const std::string& role) {
+  FinishedCamera camera;
+  camera.serial = serial;
+  camera.role = role;
+  DF_ASSIGN_OR_RETURN(const std::vector<double> k, tracks.Numbers("intrinsics_" + serial, 9));
+  DF_ASSIGN_OR_RETURN(const std::vector<double> size, tracks.Numbers("image_size_" + serial, 2));
+  constexpr double kMaxImageSide_px = 8192;
+  if (!(size[0] >= 1 && size[0] <= kMaxImageSide_px && size[1] >= 1 &&
+        size[1] <= kMaxImageSide_px)) {
+    return Fail(ErrorKind::kInvalidData,
+                "image_size_{}: want 1 … {}, have {} x {}: {}",
+                serial,
+                kMaxImageSide_px,
+                size[0],
+                size[1],
+                directory_.string());
+  }
+  camera.intrinsics = {.fx_px = k[0],
+                       .fy_px = k[4],
+                       .cx_px = k[2],
+                       .cy_px = k[5],
+                       .width_px = static_cast<int>(size[0]),
+                       .height_px = static_cast<int>(size[1])};
+  DF_ASSIGN_OR_RETURN(
+      camera.tracks_px,
+      tracks.Numbers("tracks_2d_" + serial, episode_.motion.steps * episode_.motion.points * 2));
+  if (extrinsics.Contains("external_" + serial)) {
+    DF_ASSIGN_OR_RETURN(camera.T_world_cam, extrinsics.Numbers("external_" + serial, 16));
+  } else {
+    DF_ASSIGN_OR_RETURN(camera.T_world_cam,
+                        extrinsics.Numbers("wrist_extrinsics", 16 * episode_.motion.steps));
+  }
+  LoadRecording(camera);
+  if (options_.depth) LoadDepth(camera);
+  episode_.cameras.push_back(std::move(camera));
+  return {};
+}
+
+void EpisodeLoader::LoadRecording(FinishedCamera& camera) {
+  const std::string& serial = camera.serial;
+  const auto video = ReadObject(directory_ / VideoFile(serial));
+  if (!video) return Note(fmt::format("camera {}: no recording is known", serial));
+  if (options_.droid_roots.empty()) {
+    return Note(fmt::format("camera {}: its recording takes --droid-root", serial));
+  }
+  const auto path_below = [&](const fs::path& root) {
+    return root / source_path_ / video->value("file", "");
+  };
+  const auto& roots = options_.droid_roots;
+  const auto found = std::ranges::find_if(roots, [&](const fs::path& root) {
+    std::error_code ignored;
+    return fs::exists(path_below(root), ignored);
+  });
+  const fs::path path = path_below(found == roots.end() ? roots.front() : *found);
+  Result<RecordedPictures> pictures =
+      RecordedPictures::Open(path, serial, camera.intrinsics, options_);
+  if (!pictures) return Note(fmt::format("camera {}: {}", serial, pictures.error().message));
+  camera.recording = *std::move(pictures);
+  camera.step_to_frame = StepsToFrames(*video, episode_.motion.steps);
+}
+
+void EpisodeLoader::LoadDepth(FinishedCamera& camera) {
+  const fs::path path = directory_ / DepthFile(camera.serial);
+  const auto meta = ReadObject(path.parent_path() / kDepthMetaFile);
+  if (!meta) return;
+  camera.step_to_depth = StepsToFrames(*meta, episode_.motion.steps);
+  camera.depth.emplace(path, options_.decode_threads);
+}
+
+}  // namespace
+
+Transform TransformAt(std::span<const double> matrices, std::int64_t index) {
+  Transform transform;
+  transform.matrix() =
+      Eigen::Map<const Eigen::Matrix<double, 4, 4, Eigen::RowMajor>>(matrices.data() + 16 * index);
+  return transform;
+}
+
+class RecordedPictures::Impl {
+ public:
+  static Result<std::unique_ptr<Impl>> Open(const fs::path& path,
+                                            const std::string& serial,
+                                            const Intrinsics& intrinsics,
+                                            const FinishedEpisodeOptions& options) {
+    auto impl = std::make_unique<Impl>();
+    DF_ASSIGN_OR_RETURN(
+        impl->source_,
+        OpenFrameSource(path,
+                        {.pixels = PixelFormat::kRgb, .decode_threads = options.decode_threads}));
+    const SourceInfo& info = impl->source_->info();
+    if (info.rectified) return impl;
+    if (options.conf_dir.empty()) {
+      return Fail(ErrorKind::kUsage, "it is not rectified, want --conf-dir: {}", path.string());
+    }
+    DF_ASSIGN_OR_RETURN(
+        const ZedCalibration calibration,
+        ReadZedCalibration(options.conf_dir, info.serial.empty() ? serial : info.serial));
+    DF_ASSIGN_OR_RETURN(const RectifiedRig rig,
+                        MakeRig(calibration, info.width_px, info.height_px, intrinsics));
+    impl->map_ = Remapper::FromRawEye(rig.raw.left,
+                                      info.width_px,
+                                      info.height_px,
+                                      rig.rectified.R_rect_left,
+                                      rig.rectified.intrinsics);
+    return impl;
+  }
+
+  Result<std::optional<RgbView>> At(std::int64_t index) {
+    if (index < next_ - 1 || index > next_ + kReadOn_frames) {
+      DF_RETURN_IF_ERROR(source_->Seek(index));
+      next_ = index;
+    }
+    StereoFrame frame;
+    while (next_ <= index) {
+      DF_ASSIGN_OR_RETURN(const bool is_there, source_->Next(frame));
+      if (!is_there) return std::optional<RgbView>();
+      next_ = frame.index + 1;
+      if (next_ <= index) continue;
+      if (map_) {
+        Rectify(frame.left_rgb);
+      } else {
+        shown_ = frame.left_rgb;
+      }
+    }
+    return std::optional(shown_);
+  }
+
+ private:
+  void Rectify(RgbView raw) {
+    raw_plane_.Resize(raw.width_px, raw.height_px);
+    for (std::uint8_t Rgb::*const channel : {&Rgb::r, &Rgb::g, &Rgb::b}) {
+      for (int y = 0; y < raw.height_px; ++y) {
+        for (int x = 0; x < raw.width_px; ++x) raw_plane_.at(x, y) = raw.at(x, y).*channel;
+      }
+      map_->Apply(std::as_const(raw_plane_).view(), plane_);
+      rectified_.Resize(plane_.width_px(), plane_.height_px());
+      for (int y = 0; y < plane_.height_px(); ++y) {
+        for (int x = 0; x < plane_.width_px(); ++x) rectified_.at(x, y).*channel = plane_.at(x, y);
+      }
+    }
+    shown_ = std::as_const(rectified_).view();
+  }
+
+  std::unique_ptr<FrameSource> source_;
+  std::optional<Remapper> map_;
+  std::int64_t next_ = 0;
+  RgbView shown_;
+  GrayImage raw_plane_;
+  GrayImage plane_;
+  RgbImage rectified_;
+};
+
+RecordedPictures::RecordedPictures(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+RecordedPictures::RecordedPictures(RecordedPictures&&) noexcept = default;
+RecordedPictures& RecordedPictures::operator=(RecordedPictures&&) noexcept = default;
+RecordedPictures::~RecordedPictures() = default;
+
+Result<RecordedPictures> RecordedPictures::Open(const fs::path& path,
+                                                const std::string& serial,
+                                                const Intrinsics& intrinsics,
+                                                const FinishedEpisodeOptions& options) {
+  DF_ASSIGN_OR_RETURN(std::unique_ptr<Impl> impl, Impl::Open(path, serial, intrinsics, options));
+  return RecordedPictures(std::move(impl));
+}
+
+Result<std::optional<RgbView>> RecordedPictures::At(std::int64_t index) { return impl_->At(index); }
+
+Result<std::optional<DepthView>> RecordedDepth::At(std::int64_t index) {
+  if (!reader_ || index < next_ - 1) {
+    DF_ASSIGN_OR_RETURN(reader_, DepthVideoReader::Open(path_, decode_threads_));
+    next_ = 0;
+  }
+  for (; next_ <= index; ++next_) {
+    DF_ASSIGN_OR_RETURN(const bool is_there, reader_->Next(shown_));
+    if (!is_there) return std::optional<DepthView>();
+  }
+  return std::optional(shown_);
+}
+
+Result<FinishedEpisode> LoadFinishedEpisode(const fs::path& directory,
+                                            const FinishedEpisodeOptions& options) {
+  return EpisodeLoader(directory, options).Load();
+}
+
+}  // namespace droidflow

@@ -1,0 +1,127 @@
+#pragma once
+
+/// A finished episode read back from its files, with what its cameras saw: what pictures and other
+/// views are made of.
+
+#include "droidflow/core/image.h"
+#include "droidflow/core/result.h"
+#include "droidflow/geometry/pose.h"
+#include "droidflow/geometry/projection.h"
+#include "droidflow/video/depth_video.h"
+
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include <nlohmann/json.hpp>
+
+namespace droidflow {
+
+struct FinishedEpisodeOptions {
+  /// Where the recordings are, the first that has one counts; none: none is shown.
+  std::vector<std::filesystem::path> droid_roots = {};
+  std::filesystem::path conf_dir = {};    ///< calibration, which raw recordings need to be shown
+  std::vector<std::string> cameras = {};  ///< roles or serials; empty: all that have 2-D tracks
+  bool depth = true;                      ///< depth, where there is some
+  int decode_threads = 1;
+};
+
+/// Number `index` of a row of 4x4 matrices.
+[[nodiscard]] Transform TransformAt(std::span<const double> matrices, std::int64_t index);
+
+/// What the tracks say, whatever the camera. Frame: world. Unit: metres.
+struct FinishedMotion {
+  std::int64_t steps = 0;
+  std::int64_t points = 0;  ///< of both fingers, left ones first
+  double fps = 0;
+  std::vector<double> time_s;         ///< [steps], of the first step 0
+  std::int64_t start_unix_ms = 0;     ///< of the first step; 0: not known
+  std::vector<double> frames;         ///< [steps,4,4] of the contact
+  std::vector<double> left_frames;    ///< [steps,4,4]
+  std::vector<double> right_frames;   ///< [steps,4,4]
+  std::vector<Vector3> path_world_m;  ///< the gripper's way, equal steps apart, a few hundred
+  int path_mm = 0;
+};
+
+/// Gives frames of a recording by number, as the rectified left camera sees them.
+class RecordedPictures {
+ public:
+  /// @return kUsage for a recording that is not rectified where there is no calibration.
+  [[nodiscard]] static Result<RecordedPictures> Open(const std::filesystem::path& path,
+                                                     const std::string& serial,
+                                                     const Intrinsics& intrinsics,
+                                                     const FinishedEpisodeOptions& options);
+  RecordedPictures(RecordedPictures&&) noexcept;
+  RecordedPictures& operator=(RecordedPictures&&) noexcept;
+  ~RecordedPictures();
+
+  /// Quick for frames in their order. The picture is there until the next call.
+  /// @return nothing where the recording ends before.
+  [[nodiscard]] Result<std::optional<RgbView>> At(std::int64_t index);
+
+ private:
+  class Impl;
+  explicit RecordedPictures(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+/// Gives frames of a depth video by number.
+class RecordedDepth {
+ public:
+  RecordedDepth(std::filesystem::path path, int decode_threads)
+      : path_(std::move(path)), decode_threads_(decode_threads) {}
+
+  /// As RecordedPictures::At.
+  [[nodiscard]] Result<std::optional<DepthView>> At(std::int64_t index);
+
+ private:
+  std::filesystem::path path_;
+  int decode_threads_;
+  std::optional<DepthVideoReader> reader_;
+  std::int64_t next_ = 0;
+  DepthView shown_;
+};
+
+/// A camera with 2-D tracks.
+struct FinishedCamera {
+  std::string serial;
+  std::string role;  ///< empty: not known
+  Intrinsics intrinsics;
+  std::vector<double> tracks_px;    ///< [steps,points,2]
+  std::vector<double> T_world_cam;  ///< [4,4] or [steps,4,4]
+  std::optional<RecordedPictures> recording;
+  std::vector<std::int64_t> step_to_frame;  ///< of the recording; -1: none
+  std::optional<RecordedDepth> depth;
+  std::vector<std::int64_t> step_to_depth;  ///< of the depth video; -1: none
+
+  [[nodiscard]] const std::string& name() const { return role.empty() ? serial : role; }
+  [[nodiscard]] bool moves() const { return T_world_cam.size() > 16; }
+  [[nodiscard]] Transform WorldFromCamera(std::int64_t t) const {
+    return TransformAt(T_world_cam, moves() ? t : 0);
+  }
+  [[nodiscard]] Transform CameraFromWorld(std::int64_t t) const {
+    return WorldFromCamera(t).inverse();
+  }
+};
+
+struct FinishedEpisode {
+  FinishedMotion motion;
+  std::vector<FinishedCamera> cameras;
+  nlohmann::ordered_json quality;  ///< quality.json; an empty object where it cannot be read
+  std::vector<std::string> notes;  ///< what cannot be shown, and why
+};
+
+/// Reads tracks.npz, extrinsics.npz and quality.json, and opens the recordings that video.json
+/// names and depth.mkv.
+///
+/// @param directory  with the episode's products.
+/// @return kUsage for a camera that is not there; kNotFound or kInvalidData for products that are
+///         missing or damaged. A recording that is not there is a note.
+[[nodiscard]] Result<FinishedEpisode> LoadFinishedEpisode(const std::filesystem::path& directory,
+                                                          const FinishedEpisodeOptions& options);
+
+}  // namespace droidflow
