@@ -565,7 +565,10 @@ std::vector<SheetChoice> ChooseSheets(const std::vector<ReportEpisode>& episodes
   std::vector<std::size_t> scored;
   std::vector<std::size_t> all;
   for (std::size_t i = 0; i < episodes.size(); ++i) {
-    if (episodes[i].directory.empty()) continue;
+    const bool has_tracks = std::ranges::any_of(
+        episodes[i].cameras,
+        [](const ReportCamera& camera) { return camera.in_image_fraction.has_value(); });
+    if (episodes[i].directory.empty() || !has_tracks) continue;
     all.push_back(i);
     if (episodes[i].score) scored.push_back(i);
   }

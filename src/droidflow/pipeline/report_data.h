@@ -131,7 +131,8 @@ struct ReportOptions {
 [[nodiscard]] std::string ScoreEpisodes(std::vector<ReportEpisode>& episodes);
 
 /// Episodes for contact sheets, each once: the best, the worst (worst first), and of the rest those
-/// with the least hash of their name. Only those with a score can be best or worst.
+/// with the least hash of their name. Only those with a score can be best or worst, and none
+/// without 2-D tracks.
 struct SheetChoice {
   std::string choice;
   std::size_t episode = 0;

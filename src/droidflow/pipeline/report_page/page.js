@@ -87,6 +87,7 @@ const episodes = data.rows.map((row, index) => {
     inImage: mean("inImage"), delay: mean("delay"), depth: mean("depth"), check: mean("check"),
   };
 });
+const robotTime = (list) => sum(list.map((episode) => episode.fps ? episode.steps / episode.fps : 0)) || null;
 const inState = (state) => episodes.filter((episode) => episode.state === state);
 const done = inState("done");
 const STATES = ["done", "quarantined", "skipped", "running", "pending"];
@@ -245,7 +246,7 @@ const summary = () => {
   number("Episodes done", whole.format(done.length), `of ${whole.format(episodes.length)}`);
   const steps = sum(done.map((episode) => episode.steps));
   if (steps) {
-    number("Time of the robot", duration(sum(done.map((episode) => episode.fps ? episode.steps / episode.fps : 0))), count(steps, "step"));
+    number("Time of the robot", duration(robotTime(done)), count(steps, "step"));
     number("Way of the gripper", `${short(sum(done.map((episode) => episode.pathM)) / (steps > 200000 ? 1000 : 1))} ${steps > 200000 ? "km" : "m"}`, `in ${count(done.length, "episode")}`);
   }
   number("Labs", whole.format(labs.size), [...labs.keys()].sort().slice(0, 4).join(", ") + (labs.size > 4 ? ", …" : ""));
@@ -304,14 +305,14 @@ const failures = () => {
   });
   const table = makeTable([
     { name: "Status", get: (row) => row.status, show: (row) => wordButton(row.status || "(none)", row.status, row.state) },
+    { name: "Episodes", get: (row) => row.n, show: (row) => whole.format(row.n), right: true },
     { name: "Stage", get: (row) => row.stage || null },
     { name: "State", get: (row) => row.state, show: (row) => stateMark(row.state), kind: "state" },
-    { name: "Episodes", get: (row) => row.n, show: (row) => whole.format(row.n), right: true },
     { name: "Share", get: (row) => row.n, show: (row) => percent(row.n / episodes.length), right: true },
     { name: "Messages", get: (row) => row.messages[0][0], kind: "text", show: (row) => h("ul", { class: "messages" },
       row.messages.slice(0, 3).map(([text, list]) => h("li", {}, list.length > 1 ? h("b", {}, `${whole.format(list.length)} × `) : null, text || "no message")),
       row.messages.length > 3 ? h("li", {}, `and ${whole.format(row.messages.length - 3)} other messages`) : null) },
-  ], rows, { sort: [3, -1], caption: "What was not done", label: "What was not done" });
+  ], rows, { sort: [1, -1], caption: "What was not done", label: "What was not done" });
   const codes = data.warnings;
   const warnings = codes.length ? makeTable([
     { name: "Warning", get: (row) => row[0], show: (row) => wordButton(row[0], row[0], "done") },
@@ -330,7 +331,7 @@ const labTable = () => {
     const good = list.filter((episode) => episode.state === "done");
     return { lab, n: list.length, done: good.length, failed: of("quarantined"), skipped: of("skipped"), waiting: of("pending") + of("running"),
       success: good.filter((episode) => episode.outcome === "success").length, steps: sum(good.map((episode) => episode.steps)),
-      seconds: sum(good.map((episode) => episode.fps ? episode.steps / episode.fps : 0)), way: sum(good.map((episode) => episode.pathM)),
+      seconds: robotTime(good), way: sum(good.map((episode) => episode.pathM)),
       score: median(good.map((episode) => episode.score).filter((value) => value !== null)),
       time: median(good.map((episode) => episode.seconds).filter((value) => value !== null)) };
   });
