@@ -21,7 +21,7 @@ def find_browser() -> str | None:
 class Browser:
     """One page of a browser that has nothing else to do. Leaves nothing behind."""
 
-    PATIENCE_S = 60
+    PATIENCE_S = 300
 
     def __init__(self, program: str):
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)

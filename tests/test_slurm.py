@@ -325,6 +325,10 @@ def test_run_in_several_arrays_is_that_of_one_machine(run, wanted):
     for shard in range(EPISODES):
         (item,) = run.done(shard)["items"]
         assert {f"{item['directory']}/{file['name']}" for file in item["files"]} <= set(wanted)
+    page = run.run_dir.parent / "report.html"
+    report = run.droidflow.json("report", run.run_dir, "-o", page, "--sheets", 0)
+    assert (report["episodes"], report["notes"]) == (EPISODES, [])
+    assert page.read_text().count('"path_m"') == 1
 
     # A task that Slurm starts once more has nothing to do.
     task = ["slurm", "task", "--run-dir", run.run_dir, "--attempt", 1, "--offset", MAX_ARRAY]
