@@ -204,7 +204,7 @@ def test_provenance_names_what_was_read(data, out):
 def test_full_reads_recordings_to_their_end(droidflow, synth, tmp_path):
     data = synth(episodes=1, steps=3, seed=8, video="stereo")
     run = ("full", -1, *data.inputs, "--out", tmp_path, "--points", 4, "--backend", "cpu")
-    droidflow(*run, "--preset", "fast", "--max-disparity", 64, code=0)
+    droidflow(*run, "--preset", "fast", "--max-disparity", 64, code=0, timeout=300)
     [episode] = data.episodes()
     sources = {s["file"]: s for s in quality(tmp_path / episode)["provenance"]["sources"]}
     recordings = [name for name in sources if name.startswith("recordings/")]
@@ -362,7 +362,6 @@ def test_export_is_the_python_packages(droidflow, tmp_path):
     words = ("--to", "lerobot", "out", "new", "--fps=5", "--size", "64x36")
     done = droidflow("export", *words, env=env, code=3)
     assert done.stdout.split() == ["-m", "droidflow", "export", *words]
-    assert droidflow("export", "--", "--help", env=env, code=3).stdout.split()[-1] == "--help"
 
 
 def test_export_without_the_package_says_what_to_install(droidflow, tmp_path):

@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -98,8 +99,8 @@ Json ToJson(const Explanation& explanation) {
   return json;
 }
 
-void Print(const char* title, const Considerations& considered) {
-  fmt::print("  {}\n", title);
+void Print(std::string_view title, const Considerations& considered) {
+  fmt::print("{}\n", title);
   for (const Considered& one : considered) {
     fmt::print("  {} {}: {}\n", one.chosen ? "->" : "  ", one.what, one.finding);
   }
@@ -116,8 +117,7 @@ void Print(const Explanation& explanation) {
   Considerations there = explanation.folders;
   const auto absent = std::erase_if(there, is_absent);
   if (!explanation.folders.empty()) {
-    fmt::print("\nfolders looked for\n");
-    Print("", there);
+    Print("\nfolders looked for", there);
     if (absent > 0) fmt::print("     {} names that are not there (--json lists them)\n", absent);
   }
   if (!explanation.calibrations.empty()) {
@@ -140,11 +140,10 @@ void Print(const Explanation& explanation) {
   for (std::size_t i = 0; i < explanation.episode.cameras.size(); ++i) {
     const EpisodeCamera& camera = explanation.episode.cameras[i];
     fmt::print("\ncamera {}, {}\n", camera.serial, ToString(camera.role));
-    Print("pose", camera.pose_sources);
-    Print("intrinsics", camera.intrinsics_sources);
+    Print("  pose", camera.pose_sources);
+    Print("  intrinsics", camera.intrinsics_sources);
     const std::string& why = camera.recording.reason;
-    Print(fmt::format("recording: {}", why.empty() ? "no file" : why).c_str(),
-          camera.recording.files);
+    Print(fmt::format("  recording: {}", why.empty() ? "no file" : why), camera.recording.files);
     const std::string& no_depth = explanation.depth[i].reason;
     fmt::print("  depth: {}\n", no_depth.empty() ? "with full" : no_depth);
   }

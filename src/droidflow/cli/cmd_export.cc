@@ -79,15 +79,12 @@ void AddExportCommand(CLI::App& app, int& exit_code) {
   sub->prefix_command();
   sub->footer(
       "What follows goes to 'python3 -m droidflow export', of $DROIDFLOW_PYTHON or the python3 in\n"
-      "PATH; 'droidflow export -- --help' shows what that takes.\n"
+      "PATH, whose --help shows what it takes.\n"
       "Example:\n"
       "  droidflow export --to lerobot /data/tracks /data/lerobot --droid-root /data/droid_raw\n"
       "Exit status: 0 done, 1 failed, 2 usage, 3 episodes were left out.");
   sub->callback([sub, command, &exit_code] {
     command->words = sub->remaining();
-    if (!command->words.empty() && command->words.front() == "--") {
-      command->words.erase(command->words.begin());
-    }
     exit_code = RunExport(*command);
   });
 }
