@@ -3,7 +3,6 @@
 
 import argparse
 import json
-import pathlib
 import shutil
 import statistics
 
@@ -42,16 +41,20 @@ def misplace(folder, cm, degrees, random):
     np.savez(folder / "extrinsics.npz", **arrays)
 
 
-def measure(scratch, seed, steps):
-    """Scores of one seed by error, and the time offsets beside the true one."""
-    random = np.random.default_rng(seed)
-    late = random.uniform(-3, 3)
-    data = scratch / f"seed{seed}"
+def make(data, seed, steps):
+    """Raw data and results of one episode; returns by how many frames its pictures are late."""
+    late = np.random.default_rng(seed).uniform(-3, 3)
     common.run("synth", data, "--episodes", 1, "--steps", steps, "--seed", 1000 + seed, "--video", "mono",
                "--resolution", "VGA", "--time-offset-frames", f"{late:.3f}")
-    out = data / "out"
-    common.run("metadata", 1, "--droid-root", data / "raw", "--annotations", data / "annotations", "--points", 48, "--out", out)
-    episode = next(out.rglob("quality.json")).parent
+    common.run("metadata", 1, "--droid-root", data / "raw", "--annotations", data / "annotations", "--points", 48,
+               "--out", data / "out")
+    return late
+
+
+def measure(data, seed):
+    """Scores by error, and the time offsets."""
+    random = np.random.default_rng(10_000 + seed)
+    episode = next((data / "out").rglob("quality.json")).parent
     truth = data / "truth.npz"
     shutil.copy(episode / "extrinsics.npz", truth)
     wrist = json.loads((episode / "quality.json").read_text())["wrist_camera"]
@@ -64,8 +67,7 @@ def measure(scratch, seed, steps):
         external = [serial for serial in cameras if serial != wrist]
         scores[cm, degrees] = [[cameras[s]["score"] for s in external], cameras[wrist]["score"], told["score"]]
         offsets[cm, degrees] = [[cameras[s]["time_offset_frames"] for s in external], cameras[wrist]["time_offset_frames"]]
-    shutil.rmtree(data)
-    return {"late": late, "scores": scores, "offsets": offsets}
+    return {"scores": scores, "offsets": offsets}
 
 
 def separation(right, wrong):
@@ -79,20 +81,7 @@ def near(told, truth):
     return np.mean([t is not None and abs(t - late) <= 0.5 for t, late in zip(told, truth, strict=True)])
 
 
-def main():
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seeds", type=int, default=50)
-    parser.add_argument("--steps", type=int, default=80)
-    parser.add_argument("--first", type=int, default=0)
-    parser.add_argument("--log", type=pathlib.Path, help="also write what each seed gave, a line of JSON each")
-    options = parser.parse_args()
-    scratch = common.scratch("label-truth")
-    results = []
-    for seed in range(options.first, options.first + options.seeds):
-        results.append(measure(scratch, seed, options.steps))
-        if options.log:
-            with options.log.open("a") as log:
-                log.write(json.dumps({key: str(value) for key, value in results[-1].items()}) + "\n")
+def report(results):
     kinds = {
         "external camera": lambda s: [0 if x is None else x for x in s[0]],
         "wrist camera": lambda s: [0 if s[1] is None else s[1]],
@@ -112,6 +101,21 @@ def main():
         wrist = [r["offsets"][error][1] for r in results]
         print(f"time offset within half a frame, labels {error[0]} cm off: external "
               f"{100 * near(external, np.repeat(late, 2)):.0f} %, wrist {100 * near(wrist, late):.0f} %; wanted 90 %")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=50)
+    parser.add_argument("--steps", type=int, default=80)
+    options = parser.parse_args()
+    scratch = common.scratch("label-truth")
+    results = []
+    for seed in range(options.seeds):
+        data = scratch / f"seed{seed}"
+        late = make(data, seed, options.steps)
+        results.append({"late": late, **measure(data, seed)})
+        shutil.rmtree(data)
+    report(results)
 
 
 if __name__ == "__main__":

@@ -51,8 +51,7 @@ constexpr std::int64_t kMinMoments = 8;
 constexpr double kMinPath_m = 0.05;  ///< of the gripper, for its picture to change
 constexpr int kExternalWidth_px = 640;
 constexpr int kWristWidth_px = 320;
-constexpr double kRing_m = 0.025;       ///< around the gripper, that is compared with it
-constexpr double kNearMargin_m = 0.01;  ///< about what a camera on the hand is not compared with
+constexpr double kRing_m = 0.025;  ///< around the gripper, that is compared with it
 constexpr std::size_t kMinPlaces = 60;
 /// Overlap below which pictures show no gripper anywhere near, whatever the labels.
 constexpr double kMinOverlap = 0.2;
@@ -135,9 +134,12 @@ std::vector<std::int64_t> FramesOfSteps(const Json& json, std::size_t steps) {
   return frames;
 }
 
-OrientedBox GrownBy(OrientedBox box, double margin_m) {
-  box.half_m.array() += margin_m;
-  return box;
+/// The pose between two steps; before the first and after the last, theirs.
+Transform PoseAt(const std::vector<Transform>& poses, double step) {
+  const double at = std::clamp(step, 0.0, static_cast<double>(poses.size()) - 1);
+  const auto before = static_cast<std::size_t>(at);
+  const double weight = at - static_cast<double>(before);
+  return weight == 0 ? poses[before] : InterpolatePose(poses[before], poses[before + 1], weight);
 }
 
 /// What the labels say of the robot.
@@ -148,8 +150,12 @@ struct SaidMotion {
 
   [[nodiscard]] std::size_t steps() const { return T_world_gripper.size(); }
   /// Between the palm and the fingers' tips.
-  [[nodiscard]] Vector3 MiddleAt(std::size_t t) const {
-    return T_world_gripper[t] * Vector3(0, 0, 0.08);
+  [[nodiscard]] Vector3 MiddleAt(double step) const {
+    return PoseAt(T_world_gripper, step) * Vector3(0, 0, 0.08);
+  }
+  [[nodiscard]] double JointAt(double step) const {
+    return joint_rad[static_cast<std::size_t>(
+        std::clamp(std::round(step), 0.0, static_cast<double>(steps()) - 1))];
   }
   /// A few that move as the gripper does.
   [[nodiscard]] std::array<Vector3, 5> PointsAt(std::size_t t) const {
@@ -170,8 +176,8 @@ struct SaidCamera {
   Intrinsics intrinsics;
   std::vector<Transform> T_world_cam;  ///< [1] or [T]
 
-  [[nodiscard]] Transform CamFromWorld(std::size_t t) const {
-    return T_world_cam[is_wrist ? t : 0].inverse();
+  [[nodiscard]] Transform CamFromWorld(double step) const {
+    return PoseAt(T_world_cam, step).inverse();
   }
 };
 
@@ -270,9 +276,11 @@ class CameraChecker {
                                   std::size_t t,
                                   const Image<float>& before,
                                   const Image<float>& after) const;
-  [[nodiscard]] Footprint FootprintAt(const Intrinsics& small, std::size_t t) const;
+  [[nodiscard]] Footprint FootprintAt(const Intrinsics& small, double step) const;
+  /// @param late_steps  by which the pictures show what was before.
   void Compare(const Intrinsics& small,
                int shrink,
+               double late_steps,
                std::span<const std::size_t> moments,
                std::span<const Image<float>> pictures);
   void CompareSurface(DepthView depth_mm, std::size_t t, std::vector<float>& errors_mm) const;
@@ -356,52 +364,48 @@ double CameraChecker::SeenChange(const Intrinsics& small,
                     static_cast<int>(at.v_px + reach_px));
 }
 
-Footprint CameraChecker::FootprintAt(const Intrinsics& small, std::size_t t) const {
+Footprint CameraChecker::FootprintAt(const Intrinsics& small, double step) const {
   Intrinsics wide = small;
   wide.cx_px += kShiftReach_px;
   wide.cy_px += kShiftReach_px;
   wide.width_px += 2 * kShiftReach_px;
   wide.height_px += 2 * kShiftReach_px;
-  GripperShape gripper = GripperShapeAt(motion_.joint_rad[t]);
+  GripperShape gripper = GripperShapeAt(motion_.JointAt(step));
   std::vector<OrientedBox>& shown = gripper.fingers;
   std::vector<OrientedBox>& left_open = gripper.arm;
   if (camera_.is_wrist) {
     // So near, only the fingers' ends are known well enough.
-    left_open.push_back(GrownBy(gripper.body[0], kNearMargin_m));
-    left_open.push_back(GrownBy(shown[0], kNearMargin_m));
-    left_open.push_back(GrownBy(shown[2], kNearMargin_m));
+    left_open.insert(left_open.end(), {gripper.body[0], shown[0], shown[2]});
     shown = {shown[1], shown[3]};
   } else {
     shown.insert(shown.end(), gripper.body.begin(), gripper.body.end());
   }
 
-  const Transform T_cam_world = camera_.CamFromWorld(t);
-  const Transform T_cam_gripper = T_cam_world * motion_.T_world_gripper[t];
+  const Transform T_cam_world = camera_.CamFromWorld(step);
+  const Transform T_cam_gripper = T_cam_world * PoseAt(motion_.T_world_gripper, step);
   Image<float> shape;
   Image<float> guard;
   DrawBoxes(shown, T_cam_gripper, wide, shape);
   DrawBoxes(left_open, T_cam_gripper, wide, guard);
-  const Vector3 middle = T_cam_world * motion_.MiddleAt(t);
+  const Vector3 middle = T_cam_world * motion_.MiddleAt(step);
   const double ring_px = kRing_m * small.fx_px / std::max(middle.z(), kNearest_m);
   Footprint footprint = MakeFootprint(std::as_const(shape).view(),
                                       std::as_const(guard).view(),
                                       static_cast<int>(std::clamp(ring_px, 4.0, 40.0)));
-  const auto project = [&](std::size_t step) {
-    return ProjectPoint(small, camera_.CamFromWorld(step) * motion_.MiddleAt(step), kNearest_m);
+  const auto project = [&](double at) {
+    return ProjectPoint(small, camera_.CamFromWorld(at) * motion_.MiddleAt(at), kNearest_m);
   };
-  const Pixel centre = project(t);
+  const Pixel centre = project(step);
   footprint.centre_px = {centre.u_px - small.cx_px, centre.v_px - small.cy_px};
-  const std::size_t before = t == 0 ? 0 : t - 1;
-  const std::size_t after = std::min(t + 1, motion_.steps() - 1);
-  const Pixel from = project(before);
-  const Pixel to = project(after);
-  const auto steps = static_cast<double>(std::max<std::size_t>(after - before, 1));
-  footprint.velocity_px = {(to.u_px - from.u_px) / steps, (to.v_px - from.v_px) / steps};
+  const Pixel from = project(step - 0.5);
+  const Pixel to = project(step + 0.5);
+  footprint.velocity_px = {to.u_px - from.u_px, to.v_px - from.v_px};
   return footprint;
 }
 
 void CameraChecker::Compare(const Intrinsics& small,
                             int shrink,
+                            double late_steps,
                             std::span<const std::size_t> moments,
                             std::span<const Image<float>> pictures) {
   const std::vector<Image<float>> evidence =
@@ -410,7 +414,8 @@ void CameraChecker::Compare(const Intrinsics& small,
   std::vector<ShiftTable> tables;
   std::vector<double> depths_m;
   for (std::size_t i = 0; i < moments.size(); ++i) {
-    Footprint footprint = FootprintAt(small, moments[i]);
+    const double step = static_cast<double>(moments[i]) - late_steps;
+    Footprint footprint = FootprintAt(small, step);
     const auto in_picture = std::ranges::count_if(footprint.inside, [&](const auto& place) {
       return place.x >= 0 && place.y >= 0 && place.x < small.width_px && place.y < small.height_px;
     });
@@ -419,7 +424,7 @@ void CameraChecker::Compare(const Intrinsics& small,
         !std::isfinite(footprint.velocity_px.u_px + footprint.centre_px.u_px)) {
       continue;
     }
-    depths_m.push_back((camera_.CamFromWorld(moments[i]) * motion_.MiddleAt(moments[i])).z());
+    depths_m.push_back((camera_.CamFromWorld(step) * motion_.MiddleAt(step)).z());
     tables.emplace_back(footprint, evidence[i].view());
     footprints.push_back(std::move(footprint));
   }
@@ -494,7 +499,7 @@ Status CameraChecker::CheckPictures(const fs::path& recording,
                          : fmt::format("pictures: of {} steps only", shown.size()));
     return {};
   }
-  Compare(small, shrink, shown, pictures);
+  Compare(small, shrink, checked_.time_offset_frames.value_or(0), shown, pictures);
   return {};
 }
 
