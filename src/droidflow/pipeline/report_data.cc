@@ -183,9 +183,9 @@ std::optional<double> NumberAt(const ReportJson& object, const char* key) {
 }
 
 const ReportJson& ObjectAt(const ReportJson& object, const std::string& key) {
-  static const ReportJson kEmpty = ReportJson::object();
+  static const ReportJson empty = ReportJson::object();
   const auto found = object.find(key);
-  return found != object.end() && found->is_object() ? *found : kEmpty;
+  return found != object.end() && found->is_object() ? *found : empty;
 }
 
 ReportCamera ReadReportCamera(const std::string& serial,
@@ -308,6 +308,7 @@ Status ReadEpisodes(const FoundRuns& found, ReportData& report, ReportSums& sums
     if (read.contains(folder.lexically_normal().string())) continue;
     ReportEpisode episode;
     episode.path = folder.lexically_relative(found.results).string();
+    episode.lab = episode.path.substr(0, episode.path.find('/'));
     DF_RETURN_IF_ERROR(read_results(folder, episode));
     if (episode.key.empty()) episode.key = episode.path;
     report.episodes.push_back(std::move(episode));
@@ -573,8 +574,8 @@ std::vector<SheetChoice> ChooseSheets(const std::vector<ReportEpisode>& episodes
     if (episodes[i].score) scored.push_back(i);
   }
   std::ranges::sort(scored, [&](std::size_t a, std::size_t b) {
-    return std::pair(-*episodes[a].score, episodes[a].key) <
-           std::pair(-*episodes[b].score, episodes[b].key);
+    return std::pair(-episodes[a].score.value_or(0), episodes[a].key) <
+           std::pair(-episodes[b].score.value_or(0), episodes[b].key);
   });
   std::ranges::sort(
       all, {}, [&](std::size_t i) { return std::pair(HashOfName(episodes[i].key), i); });

@@ -159,7 +159,7 @@ std::string FormatSheet(const ReportSheet& sheet, const ReportEpisode& episode) 
   };
   add(episode.lab);
   add(episode.outcome);
-  if (episode.steps) add(fmt::format("{} steps", *episode.steps));
+  if (episode.steps) add(fmt::format("{} step{}", *episode.steps, *episode.steps == 1 ? "" : "s"));
   if (episode.score) add(fmt::format("score {:.2f}", *episode.score));
   add(episode.task);
   const std::string key = EscapeHtml(episode.key);

@@ -2,7 +2,6 @@
 
 #include "droidflow/core/base64.h"
 
-#include <algorithm>
 #include <charconv>
 #include <cmath>
 #include <span>
