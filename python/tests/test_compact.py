@@ -12,13 +12,20 @@ from conftest import load
 from droidflow import BadFile, Dataset, Episode, Windows, compact
 from droidflow.place import MappedBlob
 
-EPISODES = 24
+EPISODES = 6  # with each of the options
 
 OPTIONS = {
-    "as usual": [],
+    "as usual": ["--points", 54],
     "points behind cameras": ["--min-point-depth", 0.9, "--points", 6],
-    "another mount": ["--mount-xyz=0.01,-0.02,0.03", "--mount-rpy=0.3,-1.2,2.1", "--step-mm", 0.4],
-    "poses of the images": ["--pose-time", "capture", "--gripper-joint-max", 0.77],
+    "another mount": [
+        "--mount-xyz=0.01,-0.02,0.03",
+        "--mount-rpy=0.3,-1.2,2.1",
+        "--step-mm",
+        0.4,
+        "--points",
+        6,
+    ],
+    "poses of the images": ["--pose-time", "capture", "--gripper-joint-max", 0.77, "--points", 24],
     "the original's": ["--compat", "original", "--points", 24],
     "a short path": ["--step-mm", 100_000, "--points", 24],
     "one step": ["--max-frames", 1, "--points", 24],
