@@ -35,7 +35,8 @@ Result<std::vector<RankedCalibration>> RankCalibrations(const Annotations& annot
       RankedCalibration& entry = ranked.emplace_back();
       entry.calibration = camera;
       const auto of_type = ranks.find(camera.metric_type);
-      if (!camera.metric_value || of_type == ranks.end()) continue;
+      const bool is_ranked = of_type != ranks.end() && of_type->second.size() > 0;
+      if (!camera.metric_value || !is_ranked) continue;
       entry.rank = of_type->second.RankOf(*camera.metric_value);
       entry.ranked_episodes = of_type->second.size();
     }
