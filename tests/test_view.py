@@ -94,9 +94,9 @@ def matrix(transform) -> np.ndarray:
     return pose
 
 
-def test_poses_and_points_are_those_of_the_results(viewed, episode):
+def test_poses_and_points_are_those_of_the_results(viewed, films, episode):
     tracks, extrinsics = load(episode / "tracks.npz"), load(episode / "extrinsics.npz")
-    serials = {role_of(episode, s): s for s in tracks["cameras_with_2d_tracks"]}
+    serials = role_of(films, films.episodes()[0])
     assert [ns for ns, _ in viewed["/tf"]] == [int(ms) * 10**6 for ms in tracks["timestamps_ms"]]
     for t, (ns, message) in enumerate(viewed["/tf"]):
         poses = {m["child_frame_id"]: m for m in message["transforms"]}
@@ -129,10 +129,10 @@ def test_the_way_is_drawn_once(viewed, episode):
     assert nearest.max() < 1e-6
 
 
-def test_pictures_carry_their_points_and_depth(viewed, episode):
+def test_pictures_carry_their_points_and_depth(viewed, films, episode):
     tracks = load(episode / "tracks.npz")
-    for serial in tracks["cameras_with_2d_tracks"]:
-        at = f"/camera/{role_of(episode, serial)}"
+    for role, serial in role_of(films, films.episodes()[0]).items():
+        at = f"/camera/{role}"
         width, height = (int(v) for v in tracks[f"image_size_{serial}"])
         calibration = viewed[f"{at}/calibration"][0][1]
         assert (calibration["width"], calibration["height"]) == (width, height)

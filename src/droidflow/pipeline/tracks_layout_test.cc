@@ -60,8 +60,9 @@ class MadeEpisode {
     ASSERT_THAT(WriteTracksNpz(episode_, options_, directory / kTracksFile), IsOk());
     ASSERT_THAT(WriteExtrinsicsNpz(episode_, options_.compress, directory / kExtrinsicsFile),
                 IsOk());
-    ASSERT_THAT(WriteQualityJson(episode_, *FormatTrackConfig(options_), directory / kQualityFile),
-                IsOk());
+    ASSERT_THAT(
+        WriteQualityJson(episode_, *FormatTrackConfig(options_), "{}", directory / kQualityFile),
+        IsOk());
   }
 
  private:
