@@ -13,6 +13,7 @@
 #include "droidflow/pipeline/hub_targets.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/stereo_pairs.h"
+#include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/pipeline/upload_tree.h"
 #include "droidflow/tracks/gripper.h"
 #include "droidflow/tracks/gripper_shape.h"
@@ -808,7 +809,9 @@ std::optional<double> ReadCheckScore(const fs::path& directory) {
 }
 
 Result<CheckedEpisode> CheckEpisode(const fs::path& directory, const LabelCheckOptions& options) {
-  DF_ASSIGN_OR_RETURN(const NpzReader tracks, NpzReader::Open(directory / kTracksFile));
+  constexpr std::string_view kPoses = "gripper_poses";
+  DF_ASSIGN_OR_RETURN(const NpzReader tracks,
+                      OpenTracks(directory / kTracksFile, std::span(&kPoses, 1)));
   DF_ASSIGN_OR_RETURN(const NpzReader extrinsics, NpzReader::Open(directory / kExtrinsicsFile));
   DF_ASSIGN_OR_RETURN(Json quality, ReadObject(directory / kQualityFile));
   DF_ASSIGN_OR_RETURN(const SaidMotion motion, ReadSaidMotion(tracks, directory));
