@@ -5,8 +5,8 @@
 #include "droidflow/core/stop.h"
 #include "droidflow/pipeline/check_episode.h"
 #include "droidflow/pipeline/doctor.h"
+#include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/verify.h"
-#include "droidflow/transfer/bucket_source.h"
 
 #include <filesystem>
 #include <memory>
@@ -64,12 +64,9 @@ int RunCheck(CheckCommand& command) {
   LabelCheckOptions check{.conf_dir = options->input.conf_dir,
                           .decode_threads = UsableCores(),
                           .write = !command.dry_run};
-  for (const std::string& root : options->input.Roots()) {
-    if (IsBucketUrl(root)) {
-      return Report({ErrorKind::kUsage, "--droid-root: want a folder on this machine: " + root});
-    }
-    check.droid_roots.emplace_back(root);
-  }
+  Result<std::vector<std::filesystem::path>> folders = RecordingFolders(options->input);
+  if (!folders) return Report(folders.error());
+  check.droid_roots = *std::move(folders);
   std::vector<fs::path> episodes;
   for (const std::string& path : command.paths) {
     const Result<std::vector<fs::path>> found = FindEpisodeOutputs(path);

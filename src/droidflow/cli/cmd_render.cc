@@ -48,9 +48,10 @@ int RunRender(RenderCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
   if (!options) return Report(options.error());
   RenderOptions& render = command.options;
-  if (const Status folders = TakeRecordingFolders(*options, render); !folders) {
-    return Report(folders.error());
-  }
+  Result<std::vector<fs::path>> folders = RecordingFolders(options->input);
+  if (!folders) return Report(folders.error());
+  render.droid_roots = *std::move(folders);
+  render.conf_dir = options->input.conf_dir;
   const auto has = [&](std::string_view name) {
     return std::ranges::any_of(
         command.what, [&](const std::string& word) { return word == name || word == "all"; });

@@ -6,8 +6,8 @@
 #include "droidflow/core/stop.h"
 #include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/doctor.h"
+#include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/report_page.h"
-#include "droidflow/transfer/bucket_source.h"
 
 #include <memory>
 #include <string>
@@ -30,12 +30,9 @@ int RunReport(ReportCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
   if (!options) return Report(options.error());
   RenderOptions& render = command.options.render;
-  for (const std::string& root : options->input.Roots()) {
-    if (IsBucketUrl(root)) {
-      return Report({ErrorKind::kUsage, "--droid-root: want a folder on this machine: " + root});
-    }
-    render.droid_roots.emplace_back(root);
-  }
+  Result<std::vector<std::filesystem::path>> folders = RecordingFolders(options->input);
+  if (!folders) return Report(folders.error());
+  render.droid_roots = *std::move(folders);
   render.conf_dir = options->input.conf_dir;
   render.decode_threads = UsableCores();
   InstallStopHandlers();

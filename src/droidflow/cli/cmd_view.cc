@@ -30,9 +30,10 @@ int RunView(ViewCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
   if (!options) return Report(options.error());
   ViewOptions& view = command.options;
-  if (const Status folders = TakeRecordingFolders(*options, view); !folders) {
-    return Report(folders.error());
-  }
+  Result<std::vector<std::filesystem::path>> folders = RecordingFolders(options->input);
+  if (!folders) return Report(folders.error());
+  view.droid_roots = *std::move(folders);
+  view.conf_dir = options->input.conf_dir;
   view.decode_threads = UsableCores();
   if (!command.out.ends_with(".mcap")) {
     return Report({ErrorKind::kUsage, "--out: want a name that ends in .mcap: " + command.out});

@@ -2,17 +2,15 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
-#include "droidflow/depth/rectifier.h"
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/formats/npz_writer.h"
 #include "droidflow/geometry/pose.h"
-#include "droidflow/io/calibration_reader.h"
 #include "droidflow/jobs/run_lock.h"
 #include "droidflow/jobs/run_store.h"
 #include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/finished_episode.h"
 #include "droidflow/pipeline/hub_targets.h"
 #include "droidflow/pipeline/products.h"
-#include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/pipeline/upload_tree.h"
 #include "droidflow/tracks/gripper.h"
@@ -20,7 +18,6 @@
 #include "droidflow/tracks/label_match.h"
 #include "droidflow/transfer/upload_queue.h"
 #include "droidflow/video/depth_video.h"
-#include "droidflow/video/frame_source.h"
 
 #include <algorithm>
 #include <array>
@@ -116,25 +113,6 @@ Result<std::vector<Transform>> ReadPoses(const NpzReader& npz,
   return poses;
 }
 
-Result<Json> ReadObject(const fs::path& path) {
-  DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
-  Json json = Json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_object()) return json;
-  return Fail(ErrorKind::kInvalidData, "want a JSON object: {}", path.string());
-}
-
-/// `step_to_frame` of video.json or depth_meta.json; -1: no frame.
-std::vector<std::int64_t> FramesOfSteps(const Json& json, std::size_t steps) {
-  std::vector<std::int64_t> frames(steps, -1);
-  const auto found = json.find("step_to_frame");
-  if (found == json.end() || !found->is_array()) return frames;
-  for (std::size_t t = 0; t < std::min(steps, found->size()); ++t) {
-    const Json& frame = (*found)[t];
-    if (frame.is_number_integer()) frames[t] = frame.get<std::int64_t>();
-  }
-  return frames;
-}
-
 /// The pose between two steps; before the first and after the last, theirs.
 Transform PoseAt(const std::vector<Transform>& poses, double step) {
   const double at = std::clamp(step, 0.0, static_cast<double>(poses.size()) - 1);
@@ -203,22 +181,11 @@ class SmallFrames {
     DF_ASSIGN_OR_RETURN(frames.source_,
                         OpenFrameSource(path, {.decode_threads = options.decode_threads}));
     const SourceInfo& info = frames.source_->info();
-    if (!info.rectified) {
-      if (options.conf_dir.empty()) {
-        return Fail(ErrorKind::kUsage, "it is not rectified, want --conf-dir: {}", path.string());
-      }
-      DF_ASSIGN_OR_RETURN(
-          const ZedCalibration calibration,
-          ReadZedCalibration(options.conf_dir, info.serial.empty() ? camera.serial : info.serial));
-      DF_ASSIGN_OR_RETURN(const RectifiedRig rig,
-                          MakeRig(calibration, info.width_px, info.height_px, camera.intrinsics));
-      frames.map_ = Remapper::FromRawEye(rig.raw.left,
-                                         info.width_px,
-                                         info.height_px,
-                                         rig.rectified.R_rect_left,
-                                         rig.rectified.intrinsics);
-    } else if (info.width_px != camera.intrinsics.width_px ||
-               info.height_px != camera.intrinsics.height_px) {
+    DF_ASSIGN_OR_RETURN(
+        frames.map_,
+        LeftEyeRectifier(info, camera.serial, camera.intrinsics, options.conf_dir, path));
+    if (!frames.map_ && (info.width_px != camera.intrinsics.width_px ||
+                         info.height_px != camera.intrinsics.height_px)) {
       return Fail(ErrorKind::kInvalidData,
                   "want pictures of {}x{}, have {}x{}: {}",
                   camera.intrinsics.width_px,
@@ -703,27 +670,21 @@ Status CheckCamera(const fs::path& directory,
                    const LabelCheckOptions& options,
                    CheckedCamera& checked) {
   CameraChecker checker(motion, camera, checked);
-  const Result<Json> video = ReadObject(directory / VideoFile(camera.serial));
+  const Result<Json> video = ReadJsonObject(directory / VideoFile(camera.serial));
   if (!video) {
     checked.notes.emplace_back("pictures: no recording is known");
   } else if (options.droid_roots.empty()) {
     checked.notes.emplace_back("pictures: the recording takes --droid-root");
   } else {
-    const auto below = [&](const fs::path& root) {
-      return root / source_path / video->value("file", "");
-    };
-    const auto& roots = options.droid_roots;
-    const auto found = std::ranges::find_if(roots, [&](const fs::path& root) {
-      std::error_code ignored;
-      return fs::exists(below(root), ignored);
-    });
-    DF_RETURN_IF_ERROR(checker.CheckPictures(below(found == roots.end() ? roots.front() : *found),
-                                             FramesOfSteps(*video, motion.steps()),
-                                             options));
+    DF_RETURN_IF_ERROR(
+        checker.CheckPictures(FindRecordingFile(options.droid_roots, source_path, *video),
+                              FramesOfSteps(*video, static_cast<std::int64_t>(motion.steps())),
+                              options));
   }
   const fs::path folder = (directory / DepthFile(camera.serial)).parent_path();
-  if (const Result<Json> meta = ReadObject(folder / kDepthMetaFile)) {
-    DF_RETURN_IF_ERROR(checker.CheckDepth(folder, FramesOfSteps(*meta, motion.steps()), options));
+  if (const Result<Json> meta = ReadJsonObject(folder / kDepthMetaFile)) {
+    DF_RETURN_IF_ERROR(checker.CheckDepth(
+        folder, FramesOfSteps(*meta, static_cast<std::int64_t>(motion.steps())), options));
   }
   return {};
 }
@@ -799,7 +760,7 @@ std::string FormatCheck(const CheckedEpisode& episode) {
 }
 
 std::optional<double> ReadCheckScore(const fs::path& directory) {
-  const Result<Json> quality = ReadObject(directory / kQualityFile);
+  const Result<Json> quality = ReadJsonObject(directory / kQualityFile);
   if (!quality) return std::nullopt;
   const auto check = quality->find("check");
   if (check == quality->end() || !check->is_object()) return std::nullopt;
@@ -813,7 +774,7 @@ Result<CheckedEpisode> CheckEpisode(const fs::path& directory, const LabelCheckO
   DF_ASSIGN_OR_RETURN(const NpzReader tracks,
                       OpenTracks(directory / kTracksFile, std::span(&kPoses, 1)));
   DF_ASSIGN_OR_RETURN(const NpzReader extrinsics, NpzReader::Open(directory / kExtrinsicsFile));
-  DF_ASSIGN_OR_RETURN(Json quality, ReadObject(directory / kQualityFile));
+  DF_ASSIGN_OR_RETURN(Json quality, ReadJsonObject(directory / kQualityFile));
   DF_ASSIGN_OR_RETURN(const SaidMotion motion, ReadSaidMotion(tracks, directory));
   DF_ASSIGN_OR_RETURN(const NpyArray names, tracks.Read("cameras_with_2d_tracks"));
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials, names.ToStrings());

@@ -1,14 +1,12 @@
 #include "droidflow/pipeline/finished_episode.h"
 
 #include "droidflow/core/files.h"
-#include "droidflow/depth/rectifier.h"
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/io/calibration_reader.h"
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/pipeline/tracks_layout.h"
-#include "droidflow/video/frame_source.h"
 
 #include <algorithm>
 #include <cmath>
@@ -99,26 +97,6 @@ Result<FinishedMotion> ReadMotion(const ProductArrays& tracks) {
   return motion;
 }
 
-Result<nlohmann::ordered_json> ReadObject(const fs::path& path) {
-  DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
-  nlohmann::ordered_json json =
-      nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (json.is_object()) return json;
-  return Fail(ErrorKind::kInvalidData, "want a JSON object: {}", path.string());
-}
-
-/// Which frame shows each step; -1: none.
-std::vector<std::int64_t> StepsToFrames(const nlohmann::ordered_json& json, std::int64_t steps) {
-  std::vector<std::int64_t> frames(steps, -1);
-  const auto found = json.find("step_to_frame");
-  if (found == json.end() || !found->is_array()) return frames;
-  for (std::int64_t t = 0; t < std::min(steps, static_cast<std::int64_t>(found->size())); ++t) {
-    const nlohmann::ordered_json& frame = (*found)[t];
-    if (frame.is_number_integer()) frames[t] = frame.get<std::int64_t>();
-  }
-  return frames;
-}
-
 class EpisodeLoader {
  public:
   EpisodeLoader(fs::path directory, const FinishedEpisodeOptions& options)
@@ -149,7 +127,7 @@ Result<FinishedEpisode> EpisodeLoader::Load() {
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials,
                       tracks.Strings("cameras_with_2d_tracks"));
   nlohmann::ordered_json& quality = episode_.quality;
-  quality = ReadObject(directory_ / kQualityFile).value_or(nlohmann::ordered_json::object());
+  quality = ReadJsonObject(directory_ / kQualityFile).value_or(nlohmann::ordered_json::object());
   if (const auto source = quality.find("source_path");
       source != quality.end() && source->is_string()) {
     source_path_ = source->get<std::string>();
@@ -220,36 +198,79 @@ Status EpisodeLoader::LoadCamera(const ProductArrays& tracks,
 
 void EpisodeLoader::LoadRecording(FinishedCamera& camera) {
   const std::string& serial = camera.serial;
-  const auto video = ReadObject(directory_ / VideoFile(serial));
+  const auto video = ReadJsonObject(directory_ / VideoFile(serial));
   if (!video) return Note(fmt::format("camera {}: no recording is known", serial));
   if (options_.droid_roots.empty()) {
     return Note(fmt::format("camera {}: its recording takes --droid-root", serial));
   }
-  const auto path_below = [&](const fs::path& root) {
-    return root / source_path_ / video->value("file", "");
-  };
-  const auto& roots = options_.droid_roots;
-  const auto found = std::ranges::find_if(roots, [&](const fs::path& root) {
-    std::error_code ignored;
-    return fs::exists(path_below(root), ignored);
-  });
-  const fs::path path = path_below(found == roots.end() ? roots.front() : *found);
+  const fs::path path = FindRecordingFile(options_.droid_roots, source_path_, *video);
   Result<RecordedPictures> pictures =
       RecordedPictures::Open(path, serial, camera.intrinsics, options_);
   if (!pictures) return Note(fmt::format("camera {}: {}", serial, pictures.error().message));
   camera.recording = *std::move(pictures);
-  camera.step_to_frame = StepsToFrames(*video, episode_.motion.steps);
+  camera.step_to_frame = FramesOfSteps(*video, episode_.motion.steps);
 }
 
 void EpisodeLoader::LoadDepth(FinishedCamera& camera) {
   const fs::path path = directory_ / DepthFile(camera.serial);
-  const auto meta = ReadObject(path.parent_path() / kDepthMetaFile);
+  const auto meta = ReadJsonObject(path.parent_path() / kDepthMetaFile);
   if (!meta) return;
-  camera.step_to_depth = StepsToFrames(*meta, episode_.motion.steps);
+  camera.step_to_depth = FramesOfSteps(*meta, episode_.motion.steps);
   camera.depth.emplace(path, options_.decode_threads);
 }
 
 }  // namespace
+
+Result<nlohmann::ordered_json> ReadJsonObject(const fs::path& path) {
+  DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
+  auto json = nlohmann::ordered_json::parse(text, nullptr, /*allow_exceptions=*/false);
+  if (json.is_object()) return json;
+  return Fail(ErrorKind::kInvalidData, "want a JSON object: {}", path.string());
+}
+
+std::vector<std::int64_t> FramesOfSteps(const nlohmann::ordered_json& json, std::int64_t steps) {
+  std::vector<std::int64_t> frames(steps, -1);
+  const auto found = json.find("step_to_frame");
+  if (found == json.end() || !found->is_array()) return frames;
+  for (std::int64_t t = 0; t < std::min(steps, static_cast<std::int64_t>(found->size())); ++t) {
+    const nlohmann::ordered_json& frame = (*found)[t];
+    if (frame.is_number_integer()) frames[t] = frame.get<std::int64_t>();
+  }
+  return frames;
+}
+
+fs::path FindRecordingFile(std::span<const fs::path> droid_roots,
+                           const std::string& source_path,
+                           const nlohmann::ordered_json& video) {
+  const auto file = video.find("file");
+  const bool is_named = file != video.end() && file->is_string();
+  const fs::path below = fs::path(source_path) / (is_named ? file->get<std::string>() : "");
+  const auto found = std::ranges::find_if(droid_roots, [&](const fs::path& root) {
+    std::error_code ignored;
+    return fs::exists(root / below, ignored);
+  });
+  return (found == droid_roots.end() ? droid_roots.front() : *found) / below;
+}
+
+Result<std::optional<Remapper>> LeftEyeRectifier(const SourceInfo& info,
+                                                 const std::string& serial,
+                                                 const Intrinsics& intrinsics,
+                                                 const fs::path& conf_dir,
+                                                 const fs::path& path) {
+  if (info.rectified) return std::optional<Remapper>();
+  if (conf_dir.empty()) {
+    return Fail(ErrorKind::kUsage, "it is not rectified, want --conf-dir: {}", path.string());
+  }
+  DF_ASSIGN_OR_RETURN(const ZedCalibration calibration,
+                      ReadZedCalibration(conf_dir, info.serial.empty() ? serial : info.serial));
+  DF_ASSIGN_OR_RETURN(const RectifiedRig rig,
+                      MakeRig(calibration, info.width_px, info.height_px, intrinsics));
+  return std::optional(Remapper::FromRawEye(rig.raw.left,
+                                            info.width_px,
+                                            info.height_px,
+                                            rig.rectified.R_rect_left,
+                                            rig.rectified.intrinsics));
+}
 
 Transform TransformAt(std::span<const double> matrices, std::int64_t index) {
   Transform transform;
@@ -269,21 +290,9 @@ class RecordedPictures::Impl {
         impl->source_,
         OpenFrameSource(path,
                         {.pixels = PixelFormat::kRgb, .decode_threads = options.decode_threads}));
-    const SourceInfo& info = impl->source_->info();
-    if (info.rectified) return impl;
-    if (options.conf_dir.empty()) {
-      return Fail(ErrorKind::kUsage, "it is not rectified, want --conf-dir: {}", path.string());
-    }
     DF_ASSIGN_OR_RETURN(
-        const ZedCalibration calibration,
-        ReadZedCalibration(options.conf_dir, info.serial.empty() ? serial : info.serial));
-    DF_ASSIGN_OR_RETURN(const RectifiedRig rig,
-                        MakeRig(calibration, info.width_px, info.height_px, intrinsics));
-    impl->map_ = Remapper::FromRawEye(rig.raw.left,
-                                      info.width_px,
-                                      info.height_px,
-                                      rig.rectified.R_rect_left,
-                                      rig.rectified.intrinsics);
+        impl->map_,
+        LeftEyeRectifier(impl->source_->info(), serial, intrinsics, options.conf_dir, path));
     return impl;
   }
 

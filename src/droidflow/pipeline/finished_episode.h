@@ -5,9 +5,11 @@
 
 #include "droidflow/core/image.h"
 #include "droidflow/core/result.h"
+#include "droidflow/depth/rectifier.h"
 #include "droidflow/geometry/pose.h"
 #include "droidflow/geometry/projection.h"
 #include "droidflow/video/depth_video.h"
+#include "droidflow/video/frame_source.h"
 
 #include <cstdint>
 #include <filesystem>
@@ -29,6 +31,33 @@ struct FinishedEpisodeOptions {
   bool depth = true;                      ///< depth, where there is some
   int decode_threads = 1;
 };
+
+/// @return kNotFound; kInvalidData for what is no JSON object.
+[[nodiscard]] Result<nlohmann::ordered_json> ReadJsonObject(const std::filesystem::path& path);
+
+/// `step_to_frame` of video.json or depth_meta.json; -1: no frame.
+[[nodiscard]] std::vector<std::int64_t> FramesOfSteps(const nlohmann::ordered_json& json,
+                                                      std::int64_t steps);
+
+/// Where the recording of a video.json is: in the first of the roots that has it, or else the
+/// first.
+///
+/// @param source_path  of the raw episode, below a root.
+[[nodiscard]] std::filesystem::path FindRecordingFile(
+    std::span<const std::filesystem::path> droid_roots,
+    const std::string& source_path,
+    const nlohmann::ordered_json& video);
+
+/// What rectifies the left eye's pictures of a recording; nothing where they are rectified.
+///
+/// @param serial  of the camera, where the recording does not say.
+/// @return kUsage without a folder of calibrations; as ReadZedCalibration.
+[[nodiscard]] Result<std::optional<Remapper>> LeftEyeRectifier(
+    const SourceInfo& info,
+    const std::string& serial,
+    const Intrinsics& intrinsics,
+    const std::filesystem::path& conf_dir,
+    const std::filesystem::path& path);
 
 /// Number `index` of a row of 4x4 matrices.
 [[nodiscard]] Transform TransformAt(std::span<const double> matrices, std::int64_t index);

@@ -2,7 +2,6 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/pipeline/delivery.h"
-#include "droidflow/pipeline/finished_episode.h"
 #include "droidflow/transfer/bucket_source.h"
 
 #include <algorithm>
@@ -56,15 +55,15 @@ Result<fs::path> LocalRoot(const InputOptions& input) {
               input.droid_root);
 }
 
-Status TakeRecordingFolders(const MetadataOptions& options, FinishedEpisodeOptions& taken) {
-  for (const std::string& root : options.input.Roots()) {
+Result<std::vector<fs::path>> RecordingFolders(const InputOptions& input) {
+  std::vector<fs::path> folders;
+  for (const std::string& root : input.Roots()) {
     if (IsBucketUrl(root)) {
       return Fail(ErrorKind::kUsage, "--droid-root: want a folder on this machine: {}", root);
     }
-    taken.droid_roots.emplace_back(root);
+    folders.emplace_back(root);
   }
-  taken.conf_dir = options.input.conf_dir;
-  return {};
+  return folders;
 }
 
 fs::path ListingsFolder(const MetadataOptions& options) { return options.RunDir() / "listings"; }

@@ -9,10 +9,9 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 namespace droidflow {
-
-struct FinishedEpisodeOptions;
 
 /// "gs://BUCKET/FOLDER", or a folder of this machine. @return kNotFound, kUsage.
 [[nodiscard]] Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root,
@@ -28,9 +27,9 @@ struct FinishedEpisodeOptions;
 /// The only raw root of commands that read no buckets. @return kUsage.
 [[nodiscard]] Result<std::filesystem::path> LocalRoot(const InputOptions& input);
 
-/// Where the recordings of finished episodes are. @return kUsage: in a bucket.
-[[nodiscard]] Status TakeRecordingFolders(const MetadataOptions& options,
-                                          FinishedEpisodeOptions& taken);
+/// The raw roots of commands that look at recordings. @return kUsage: a bucket.
+[[nodiscard]] Result<std::vector<std::filesystem::path>> RecordingFolders(
+    const InputOptions& input);
 
 /// A run's own folders: listings of buckets, for good; what was fetched, until it is used.
 [[nodiscard]] std::filesystem::path ListingsFolder(const MetadataOptions& options);
