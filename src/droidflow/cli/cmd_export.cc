@@ -30,6 +30,7 @@ std::string PythonInterpreter() {
 /// Becomes this program. Returns only where that fails, with errno.
 void Become(std::vector<std::string> words) {
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   execvp(arguments[0], arguments.data());

@@ -551,7 +551,7 @@ std::string ScoreEpisodes(std::vector<ReportEpisode>& episodes) {
     if (!camera.metric || type == MetricType::kOther) return std::nullopt;
     const std::vector<double>& sorted = values[type];
     if (sorted.size() == 1) return 1;
-    const auto [first, last] = std::ranges::equal_range(sorted, *camera.metric);
+    const auto [first, last] = std::equal_range(sorted.begin(), sorted.end(), *camera.metric);
     const double smaller = static_cast<double>(first - sorted.begin());
     const double ties = static_cast<double>(last - first);
     const double rank = (smaller + (ties - 1) / 2) / static_cast<double>(sorted.size() - 1);
