@@ -347,7 +347,7 @@ def test_what_a_run_left_is_uploaded_by_the_command(data, droidflow, hub, tmp_pa
 
 def test_a_dry_run_says_how_much_there_is_and_uploads_nothing(data, droidflow, tmp_path):
     out, flags = tmp_path / "out", ["--hub", f"file:{tmp_path / 'hub'}", "--keep-uploaded"]
-    shutil.copytree(data.folder / "out", out, ignore=shutil.ignore_patterns(".droidflow"))
+    shutil.copytree(data.folder / "out", out, ignore=shutil.ignore_patterns(".droidflow", "meta"))
     before = sorted(tmp_path.rglob("*"))
     sizes = [path.stat().st_size for path in out.rglob("*") if path.is_file()]
     dry = json.loads(droidflow("upload", out, *flags, "--dry-run", "--json", code=DONE).stdout)

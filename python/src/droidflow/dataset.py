@@ -146,15 +146,15 @@ class Dataset(Mapping[str, Episode]):
 
     def _read_lines(self) -> dict[str, bytes]:
         """folder -> its line in the program's table, of episodes that are there"""
-        lines = {}
+        lines, uuids = {}, {}
         for path in self.place.glob("meta/episodes.jsonl"):
             blob = self.place.blob(path)
             for line in bytes(blob.read(0, blob.size)).splitlines():
                 uuid, folder = _named_in(blob, line, "uuid")
-                if folder in self._files:
-                    lines[folder] = line
-                    self._uuids[uuid] = folder
-        return lines
+                lines[folder], uuids[folder] = line, uuid
+        # In the order that they have without the table.
+        self._uuids |= {uuids[folder]: folder for folder in self._files if folder in uuids}
+        return {folder: line for folder, line in lines.items() if folder in self._files}
 
     def _folder(self, key: str) -> str | None:
         folder = key.strip("/")
