@@ -31,12 +31,12 @@ using Message = nlohmann::ordered_json;
 constexpr int kJpegQuantizer = 4;
 constexpr double kPath_m = 0.002;  ///< thickness
 constexpr double kDot_px = 3;
-constexpr std::uint64_t kNs_per_ms = 1'000'000;
-constexpr std::uint64_t kNs_per_s = 1'000'000'000;
+constexpr std::uint64_t kMillisecond_ns = 1'000'000;
+constexpr std::uint64_t kSecond_ns = 1'000'000'000;
 
 // ------------------------------------------------------------------ what messages are made of
 
-Message TimeOf(std::uint64_t ns) { return {{"sec", ns / kNs_per_s}, {"nsec", ns % kNs_per_s}}; }
+Message TimeOf(std::uint64_t ns) { return {{"sec", ns / kSecond_ns}, {"nsec", ns % kSecond_ns}}; }
 Message Xyz(const Vector3& v) { return {{"x", v.x()}, {"y", v.y()}, {"z", v.z()}}; }
 Message Rotation(const Transform& pose) {
   const Eigen::Quaterniond q(pose.linear());
@@ -259,7 +259,8 @@ EpisodeView::Size EpisodeView::SizeOf(const FinishedCamera& camera) const {
 
 std::uint64_t EpisodeView::TimeAt(std::int64_t t) const {
   const FinishedMotion& motion = episode_.motion;
-  return static_cast<std::uint64_t>(std::max<std::int64_t>(motion.start_unix_ms, 0)) * kNs_per_ms +
+  return static_cast<std::uint64_t>(std::max<std::int64_t>(motion.start_unix_ms, 0)) *
+             kMillisecond_ns +
          static_cast<std::uint64_t>(std::llround(std::max(motion.time_s[t], 0.0) * 1e9));
 }
 
