@@ -187,3 +187,15 @@ def test_refuses_what_it_cannot_write(droidflow, episode, tmp_path):
     assert "no camera" in droidflow("view", episode, "-o", tmp_path / "x.mcap", "--camera", "left", code=2).stderr
     droidflow("view", tmp_path / "none", "-o", tmp_path / "x.mcap", code=10)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_rerun_takes_the_python_package(droidflow, episode, tmp_path):
+    """What it writes python/tests/test_rrd.py reads."""
+    env = {"DROIDFLOW_PYTHON": sys.executable, "PYTHONPATH": str(tmp_path)}
+    (tmp_path / "droidflow.py").write_text("import sys; print(sys.argv[1:]); sys.exit(7)")
+    flags = ["--camera", "ext1,wrist", "--every", 3, "--droid-root", tmp_path]
+    done = droidflow("view", episode, "--rrd", "ep.rrd", *flags, code=7, env=env)
+    words = ["view", str(episode), "-o", "ep.rrd", "--droid-root", str(tmp_path)]
+    assert done.stdout.strip() == str([*words, "--camera=ext1,wrist", "--width=640", "--every=3"])
+    (tmp_path / "droidflow.py").unlink()
+    assert "pip install" in droidflow("view", episode, "--rrd", "ep.rrd", code=1, env=env).stderr

@@ -60,6 +60,15 @@ def _parser() -> argparse.ArgumentParser:
     export.add_argument("--size", type=_size, default="320x180", help="of pictures (%(default)s)")
     export.add_argument("--fps", type=_fps, default="15", help="the same for all (%(default)s)")
     export.set_defaults(run=_export)
+
+    view = commands.add_parser("view", help="write an episode for the Rerun viewer")
+    view.add_argument("episode", help="folder of an episode's results")
+    view.add_argument("-o", "--output", type=pathlib.Path, default="episode.rrd", help="(%(default)s)")
+    view.add_argument("--droid-root", type=pathlib.Path, help="the raw episodes, for pictures")
+    view.add_argument("--camera", default="", help="only these: roles or serials, by commas")
+    view.add_argument("--width", type=int, default=640, help="of pictures, at most; 0: as recorded")
+    view.add_argument("--every", type=int, default=1, help="each K-th step")
+    view.set_defaults(run=_view)
     return parser
 
 
@@ -103,13 +112,31 @@ def _export(arguments: argparse.Namespace) -> int:
     return _SOME_LEFT_OUT if missing else 0
 
 
+def _view(arguments: argparse.Namespace) -> int:
+    from .rrd import open_episode, write_rrd
+
+    notes = write_rrd(
+        open_episode(arguments.episode),
+        arguments.output,
+        droid_root=arguments.droid_root,
+        cameras=[camera for camera in arguments.camera.split(",") if camera],
+        width_px=max(arguments.width, 0),
+        every=max(arguments.every, 1),
+    )
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
+    print(arguments.output)
+    return 0
+
+
 def main(words: list[str] | None = None) -> int:
     arguments = _parser().parse_args(words)
     try:
         return int(arguments.run(arguments))
     except ModuleNotFoundError as error:
+        extra = "view" if arguments.command == "view" else "export"
         print(
-            f"want the package {error.name} (pip install 'droidflow[export]'), have none",
+            f"want the package {error.name} (pip install 'droidflow[{extra}]'), have none",
             file=sys.stderr,
         )
     except (DroidflowError, OSError) as error:

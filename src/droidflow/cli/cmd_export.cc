@@ -1,14 +1,9 @@
 #include "droidflow/cli/commands.h"
 #include "droidflow/cli/output.h"
+#include "droidflow/cli/python_package.h"
 
-#include <cerrno>
-#include <cstdio>
-#include <cstdlib>
-#include <cstring>
 #include <memory>
 #include <string>
-#include <sys/wait.h>
-#include <unistd.h>
 #include <vector>
 
 #include <CLI/CLI.hpp>
@@ -21,54 +16,10 @@ struct ExportCommand {
   std::vector<std::string> words;
 };
 
-std::string PythonInterpreter() {
-  // No other thread changes the environment.
-  const char* const named = std::getenv("DROIDFLOW_PYTHON");  // NOLINT(concurrency-mt-unsafe)
-  return named != nullptr && *named != '\0' ? named : "python3";
-}
-
-/// Becomes this program. Returns only where that fails, with errno.
-void Become(std::vector<std::string> words) {
-  std::vector<char*> arguments;
-  arguments.reserve(words.size() + 1);
-  for (std::string& word : words) arguments.push_back(word.data());
-  arguments.push_back(nullptr);
-  execvp(arguments[0], arguments.data());
-}
-
-/// Whether an interpreter starts and finds the package.
-Status FindPackage(const std::string& python) {
-  const pid_t child = fork();
-  if (child < 0) return Fail(ErrorKind::kTransient, "cannot start a process");
-  if (child == 0) {
-    Become({python,
-            "-c",
-            "import importlib.util, sys; sys.exit(importlib.util.find_spec('droidflow') is None)"});
-    _exit(errno == ENOENT ? 127 : 126);
-  }
-  int status = 0;
-  while (waitpid(child, &status, 0) < 0 && errno == EINTR) {
-  }
-  const int code = WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-  if (code == 0) return {};
-  const char* const have = code == 127   ? "no such interpreter"
-                           : code == 126 ? "one that cannot be started"
-                                         : "one without it";
-  return Fail(ErrorKind::kUnsupported,
-              "want a Python with the package droidflow ('pip install ./python' in the sources, or "
-              "DROIDFLOW_PYTHON names an interpreter that has it), have {}: {}",
-              have,
-              python);
-}
-
 int RunExport(const ExportCommand& command) {
-  const std::string python = PythonInterpreter();
-  if (const Status found = FindPackage(python); !found) return Report(found.error());
-  std::vector<std::string> words = {python, "-m", "droidflow", "export"};
+  std::vector<std::string> words = {"export"};
   words.insert(words.end(), command.words.begin(), command.words.end());
-  std::fflush(nullptr);
-  Become(words);
-  return Report({ErrorKind::kUnsupported, fmt::format("cannot start {}", python)});
+  return RunPythonPackage(words);
 }
 
 }  // namespace

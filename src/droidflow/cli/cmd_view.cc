@@ -2,6 +2,7 @@
 #include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
+#include "droidflow/cli/python_package.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/pipeline/doctor.h"
 #include "droidflow/pipeline/raw_roots.h"
@@ -10,6 +11,7 @@
 #include <filesystem>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include <CLI/CLI.hpp>
 #include <fmt/format.h>
@@ -22,9 +24,24 @@ struct ViewCommand {
   OptionFlags flags;
   std::string episode;
   std::string out = "episode.mcap";
+  std::string rrd;
   ViewOptions options;
   bool json = false;
 };
+
+/// The file for Rerun, whose own package writes it.
+int RunRrd(const ViewCommand& command) {
+  const ViewOptions& view = command.options;
+  std::vector<std::string> words = {"view", command.episode, "-o", command.rrd};
+  if (!view.droid_roots.empty()) {
+    words.insert(words.end(), {"--droid-root", view.droid_roots.front().string()});
+  }
+  words.insert(words.end(),
+               {fmt::format("--camera={}", fmt::join(view.cameras, ",")),
+                fmt::format("--width={}", view.width_px),
+                fmt::format("--every={}", view.every)});
+  return RunPythonPackage(words);
+}
 
 int RunView(ViewCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
@@ -35,6 +52,7 @@ int RunView(ViewCommand& command) {
   view.droid_roots = *std::move(folders);
   view.conf_dir = options->input.conf_dir;
   view.decode_threads = UsableCores();
+  if (!command.rrd.empty()) return RunRrd(command);
   if (!command.out.ends_with(".mcap")) {
     return Report({ErrorKind::kUsage, "--out: want a name that ends in .mcap: " + command.out});
   }
@@ -64,13 +82,16 @@ int RunView(ViewCommand& command) {
 void AddViewCommand(CLI::App& app, int& exit_code) {
   auto command = std::make_shared<ViewCommand>();
   CLI::App* sub = app.add_subcommand(
-      "view", "Write an episode for Foxglove: poses, tracks, pictures and depth over time (MCAP)");
+      "view",
+      "Write an episode for Foxglove (MCAP) or Rerun: poses, tracks, pictures and depth over time");
   sub->add_option("EPISODE", command->episode, "Folder of an episode's results")
       ->required()
       ->type_name("");
   sub->add_option("-o,--out", command->out, "File to write (.mcap)")
       ->type_name("FILE")
       ->capture_default_str();
+  sub->add_option("--rrd", command->rrd, "Write this file for Rerun instead, by the Python package")
+      ->type_name("FILE");
   sub->add_option("--camera",
                   command->options.cameras,
                   "Only these: ext1, ext2, wrist or serials (all that have 2-D tracks)")
@@ -92,7 +113,9 @@ void AddViewCommand(CLI::App& app, int& exit_code) {
       "/tracks, /path and the frames 'contact', 'ext1', 'ext2' and 'wrist' in the frame 'world';\n"
       "an Image panel shows /camera/ext1/image or /camera/ext1/depth with /camera/ext1/tracks "
       "over\n"
-      "it. Without --droid-root there are no pictures.\n"
+      "it. Without --droid-root there are no pictures. --rrd takes the Python package droidflow "
+      "with\n"
+      "rerun-sdk (pip install './python[view]' in the sources), and the first --droid-root.\n"
       "Example:\n"
       "  droidflow view out/AUTOLab/success/2023-07-07/Fri_Jul__7_09:42:23_2023 \\\n"
       "    --droid-root /data/droid_raw/1.0.1 -o episode.mcap\n"

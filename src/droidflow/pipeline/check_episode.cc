@@ -10,6 +10,7 @@
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/finished_episode.h"
 #include "droidflow/pipeline/hub_targets.h"
+#include "droidflow/pipeline/product_json_internal.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/pipeline/upload_tree.h"

@@ -4,6 +4,7 @@
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/io/calibration_reader.h"
 #include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/product_json_internal.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/stereo_pairs.h"
 #include "droidflow/pipeline/tracks_layout.h"
@@ -126,8 +127,9 @@ Result<FinishedEpisode> EpisodeLoader::Load() {
   DF_ASSIGN_OR_RETURN(episode_.motion, ReadMotion(tracks));
   DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials,
                       tracks.Strings("cameras_with_2d_tracks"));
-  nlohmann::ordered_json& quality = episode_.quality;
-  quality = ReadJsonObject(directory_ / kQualityFile).value_or(nlohmann::ordered_json::object());
+  const auto quality =
+      ReadJsonObject(directory_ / kQualityFile).value_or(nlohmann::ordered_json::object());
+  episode_.quality_json = quality.dump();
   if (const auto source = quality.find("source_path");
       source != quality.end() && source->is_string()) {
     source_path_ = source->get<std::string>();

@@ -19,8 +19,6 @@
 #include <string>
 #include <vector>
 
-#include <nlohmann/json.hpp>
-
 namespace droidflow {
 
 struct FinishedEpisodeOptions {
@@ -31,22 +29,6 @@ struct FinishedEpisodeOptions {
   bool depth = true;                      ///< depth, where there is some
   int decode_threads = 1;
 };
-
-/// @return kNotFound; kInvalidData for what is no JSON object.
-[[nodiscard]] Result<nlohmann::ordered_json> ReadJsonObject(const std::filesystem::path& path);
-
-/// `step_to_frame` of video.json or depth_meta.json; -1: no frame.
-[[nodiscard]] std::vector<std::int64_t> FramesOfSteps(const nlohmann::ordered_json& json,
-                                                      std::int64_t steps);
-
-/// Where the recording of a video.json is: in the first of the roots that has it, or else the
-/// first.
-///
-/// @param source_path  of the raw episode, below a root.
-[[nodiscard]] std::filesystem::path FindRecordingFile(
-    std::span<const std::filesystem::path> droid_roots,
-    const std::string& source_path,
-    const nlohmann::ordered_json& video);
 
 /// What rectifies the left eye's pictures of a recording; nothing where they are rectified.
 ///
@@ -140,8 +122,8 @@ struct FinishedCamera {
 struct FinishedEpisode {
   FinishedMotion motion;
   std::vector<FinishedCamera> cameras;
-  nlohmann::ordered_json quality;  ///< quality.json; an empty object where it cannot be read
-  std::vector<std::string> notes;  ///< what cannot be shown, and why
+  std::string quality_json = "{}";  ///< quality.json; an empty object where it cannot be read
+  std::vector<std::string> notes;   ///< what cannot be shown, and why
 };
 
 /// Reads tracks.npz, extrinsics.npz and quality.json, and opens the recordings that video.json

@@ -345,7 +345,7 @@ Status EpisodeView::WriteOnce(TopicWriter& writer) {
                          {"file", ""},
                          {"line", 0}});
   };
-  const Message& quality = episode_.quality;
+  const Message quality = Message::parse(episode_.quality_json);
   const auto text_of = [&](const char* key) {
     const auto found = quality.find(key);
     return found != quality.end() && found->is_string() ? found->get<std::string>() : "";
