@@ -1,5 +1,7 @@
 #include "cuda_emulation.h"
 
+#include "droidflow/core/sanitizers.h"
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
@@ -20,7 +22,7 @@
 #if !defined(__x86_64__)
 #include <ucontext.h>
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if DF_ADDRESS_SANITIZER
 #include <sanitizer/common_interface_defs.h>
 #endif
 
@@ -74,7 +76,7 @@ struct Context {
 };
 
 void Switch(Context& from, Context& to) {
-#if defined(__SANITIZE_ADDRESS__)
+#if DF_ADDRESS_SANITIZER
   __sanitizer_start_switch_fiber(&from.fake_stack, to.stack_bottom, to.stack_bytes);
 #endif
 #if defined(__x86_64__)
@@ -82,7 +84,7 @@ void Switch(Context& from, Context& to) {
 #else
   swapcontext(&from.context, &to.context);
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if DF_ADDRESS_SANITIZER
   __sanitizer_finish_switch_fiber(from.fake_stack, nullptr, nullptr);
 #endif
 }
@@ -195,7 +197,7 @@ void FailKernel(std::initializer_list<const char*> parts) {
 
 [[noreturn]] void RunThread() {
   State& state = TheState();
-#if defined(__SANITIZE_ADDRESS__)
+#if DF_ADDRESS_SANITIZER
   __sanitizer_finish_switch_fiber(nullptr, &state.main.stack_bottom, &state.main.stack_bytes);
 #endif
   Thread& self = *state.current;
@@ -345,7 +347,7 @@ cudaError_t RunKernel(const cudaLaunchConfig_t& config, const std::function<void
       return state.sticky = cudaErrorLaunchFailure;
     }
   }
-#if !defined(__SANITIZE_ADDRESS__)
+#if !DF_ADDRESS_SANITIZER
   CheckGuards();
 #endif
   return state.sticky;
@@ -546,7 +548,7 @@ cudaError_t cudaMalloc(void** memory, std::size_t bytes) {
       state.used_bytes + bytes > state.settings.memory_bytes) {
     return cudaErrorMemoryAllocation;
   }
-#if defined(__SANITIZE_ADDRESS__)
+#if DF_ADDRESS_SANITIZER
   // AddressSanitizer's own guards, exactly at both ends.
   void* allocated = nullptr;
   if (posix_memalign(&allocated, kGuard_bytes, bytes) != 0) return cudaErrorMemoryAllocation;
@@ -576,7 +578,7 @@ cudaError_t cudaFree(void* memory) {
   state.used_bytes -= found->second;
   state.device.erase(found);
   --state.live_objects;
-#if defined(__SANITIZE_ADDRESS__)
+#if DF_ADDRESS_SANITIZER
   std::free(memory);
 #else
   std::free(static_cast<char*>(memory) - kGuard_bytes);

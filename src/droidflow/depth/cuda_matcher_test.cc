@@ -4,6 +4,7 @@
 #include "droidflow/core/image.h"
 #include "droidflow/core/result.h"
 #include "droidflow/core/result_matchers.h"
+#include "droidflow/core/sanitizers.h"
 #include "droidflow/depth/cuda_pipeline_internal.h"
 #include "droidflow/depth/matcher.h"
 #include "droidflow/depth/matcher_internal.h"
@@ -34,7 +35,7 @@ namespace {
 using ::testing::HasSubstr;
 
 // Sanitized, the emulation is slow: fewer cases, as all paths are taken by few.
-#if defined(__SANITIZE_ADDRESS__)
+#if DF_ADDRESS_SANITIZER
 constexpr std::size_t kEvery = 40;
 constexpr int kRandomCases = 10;
 #else
@@ -509,7 +510,7 @@ TEST_F(CudaEmulationTest, ReportsWhoWaitsForEver) {
   EXPECT_THAT(cuda_emulation::Complaint(), HasSubstr("in __syncwarp and in __ballot_sync"));
 }
 
-#if !defined(__SANITIZE_ADDRESS__)  // which ends the program there
+#if !DF_ADDRESS_SANITIZER  // which ends the program there
 __global__ void OneTooFar(unsigned char* out, unsigned size) { out[size] = 1; }
 
 TEST_F(CudaEmulationTest, ReportsWritesOutsideOfMemory) {

@@ -5,6 +5,7 @@
 
 #include "droidflow/core/environment.h"
 #include "droidflow/core/result_matchers.h"
+#include "droidflow/core/sanitizers.h"
 
 #include <algorithm>
 #include <atomic>
@@ -23,12 +24,6 @@
 #include <fmt/format.h>
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define DF_SANITIZED 1
-#else
-#define DF_SANITIZED 0
-#endif
 
 namespace {
 
@@ -553,7 +548,7 @@ TEST_P(MatcherTest, RefusesOptionsOutOfRange) {
 }
 
 TEST_P(MatcherTest, TakesNoMemoryAfterTheFirstPairOfASize) {
-  if (DF_SANITIZED != 0) GTEST_SKIP() << "sanitizers take memory themselves";
+  if (DF_SANITIZED) GTEST_SKIP() << "sanitizers take memory themselves";
   if (GetParam() == MatcherBackend::kReference) GTEST_SKIP() << "the reference does take memory";
   for (const bool half_size : {false, true}) {
     const MatcherOptions options{
@@ -605,7 +600,7 @@ TEST_P(FastMatcherTest, EqualsTheReferenceOnSizesNoVectorDivides) {
        {std::pair{1, 1}, {2, 1},  {1, 2},  {3, 3},  {1, 9},    {9, 1},   {5, 4},   {8, 8},
         {17, 5},         {15, 7}, {16, 3}, {31, 2}, {33, 9},   {64, 3},  {65, 31}, {63, 16},
         {128, 5},        {5, 70}, {2, 33}, {3, 64}, {127, 13}, {257, 6}, {631, 7}}) {
-    for (int i = 0; i < (DF_SANITIZED != 0 ? 1 : 3); ++i) {
+    for (int i = 0; i < (DF_SANITIZED ? 1 : 3); ++i) {
       EqualsTheReference({.kind = i == 0 ? Kind::kPatches : static_cast<Kind>(random() % kKinds),
                           .width_px = width_px,
                           .height_px = height_px,
@@ -621,7 +616,7 @@ TEST_P(FastMatcherTest, EqualsTheReferenceForAnyCountOfDisparities) {
   for (const int count : {1,  2,  3,  7,  8,   15,  16,  17,  31,  32,  33,  63,
                           64, 65, 95, 96, 100, 127, 128, 129, 200, 255, 256, 257}) {
     for (const int min_px : {0, 1, 5, 16}) {
-      if (DF_SANITIZED != 0 && min_px % 5 != 0) continue;
+      if (DF_SANITIZED && min_px % 5 != 0) continue;
       MatcherOptions options = RandomOptions(random, 1);
       options.min_disparity_px = min_px;
       options.max_disparity_px = min_px + count;
@@ -663,7 +658,7 @@ TEST_P(FastMatcherTest, EqualsTheReferenceOnEveryKindOfPicture) {
 }
 
 TEST_P(FastMatcherTest, EqualsTheReferenceOnAWholePicture) {
-  constexpr int kShrunk = DF_SANITIZED != 0 ? 8 : 1;
+  constexpr int kShrunk = DF_SANITIZED ? 8 : 1;
   EqualsTheReference({.width_px = 1931 / kShrunk,
                       .height_px = 1083 / kShrunk,
                       .seed = 400,
@@ -677,7 +672,7 @@ TEST_P(FastMatcherTest, EqualsTheReferenceOnAWholePicture) {
 
 TEST_P(FastMatcherTest, EqualsTheReferenceWhateverIsAsked) {
   const auto text = EnvironmentVariable("DROIDFLOW_MATCHER_SEEDS");
-  const int cases = text ? std::max(1, std::atoi(text->c_str())) : DF_SANITIZED != 0 ? 15 : 60;
+  const int cases = text ? std::max(1, std::atoi(text->c_str())) : DF_SANITIZED ? 15 : 60;
   std::mt19937 random(22);
   for (int i = 0; i < cases && !HasFailure(); ++i) {
     const int most_disparities = std::vector<int>{4, 33, 80, 300}.at(random() % 4);

@@ -4,6 +4,7 @@
 
 #include "droidflow/core/environment.h"
 #include "droidflow/core/files.h"
+#include "droidflow/core/sanitizers.h"
 #include "droidflow/video/recording_summary.h"
 #include "droidflow/video/test_support_internal.h"
 #include "droidflow/video/video_writer.h"
@@ -20,11 +21,8 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr unsigned kTimeLimit_s = 5;
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-constexpr bool kMeasuresMemory = false;  // the sanitizers' own would be measured
-#else
-constexpr bool kMeasuresMemory = true;
-#endif
+// The sanitizers' own would be measured.
+constexpr bool kMeasuresMemory = !DF_SANITIZED;
 constexpr long kMemoryLimit_kB = 512L << 10;
 
 int Seeds() {
