@@ -114,6 +114,8 @@ Status NpzWriter::BeginContent(std::string_view name, std::uint64_t size) {
     DF_RETURN_IF_ERROR(PutHeader(member));
   } else {
     DF_RETURN_IF_ERROR(Flush());
+    // It is collected, not placed in the file: values lie aligned from the buffer's start on.
+    begin_ = end_ = 0;
     collected_.reserve(size);
   }
   is_open_ = true;
