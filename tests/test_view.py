@@ -35,7 +35,7 @@ def read():
     try:
         folder = from_pypi.install("mcap_reader", "mcap>=1.2,<2", "jsonschema>=4.17,<4.18")
     except RuntimeError as error:
-        pytest.skip(str(error))
+        conftest._unavailable(str(error))
     sys.path.insert(0, str(folder))
     try:
         import jsonschema
