@@ -96,7 +96,12 @@ int RunCheck(CheckCommand& command) {
     if (!command.quiet || is_below) PrintChecked(directory, *episode);
     for (const CheckedCamera& camera : episode->cameras) {
       for (const std::string& note : camera.notes) {
-        if (!command.quiet) fmt::print(stderr, "note: camera {}: {}\n", camera.serial, note);
+        if (command.quiet) continue;
+        fmt::print(stderr,
+                   "note: {}, camera {}: {}\n",
+                   directory.filename().string(),
+                   camera.serial,
+                   note);
       }
     }
   }
