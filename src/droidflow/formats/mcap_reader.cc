@@ -2,6 +2,7 @@
 
 #include "droidflow/formats/mcap_chunk_internal.h"
 #include "droidflow/formats/mcap_internal.h"
+#include "droidflow/formats/record_internal.h"
 
 #include <algorithm>
 #include <array>
@@ -28,14 +29,6 @@ constexpr std::size_t kChunkHead_bytes = 32;  // Up to the name of the compressi
 constexpr std::size_t kMaxCompressionName_bytes = 64;
 constexpr std::uint64_t kMaxChannel_bytes = 64 << 10;  // names and a few words about them
 constexpr std::size_t kIndexEntry_bytes = 16;
-
-template <typename T>
-T Load(Bytes bytes, std::size_t offset) {
-  static_assert(std::endian::native == std::endian::little);
-  T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(T));
-  return value;
-}
 
 bool IsCut(const Error& error) { return error.status == mcap::kCut; }
 

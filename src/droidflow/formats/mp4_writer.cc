@@ -26,7 +26,7 @@ std::string UnitMatrix() {
   return BigEndianRecord().U32(kFixedOne).Zeros(12).U32(kFixedOne).Zeros(12).U32(1 << 30).bytes();
 }
 
-std::string Box(std::string_view type, std::string_view content) {
+std::string BoxOf(std::string_view type, std::string_view content) {
   return BigEndianRecord().U32(content.size() + 8).Text(type).Text(content).bytes();
 }
 
@@ -83,51 +83,54 @@ std::string MovieBox(const StillVideo& video,
   BigEndianRecord chunk_offsets = full().U32(num_frames);
   for (std::uint64_t i = 0; i < num_frames; ++i) chunk_offsets.U32(png_byte);
   const std::string sample_table =
-      Box("stbl",
-          Box("stsd", full().U32(1).Text(Box("png ", sample_entry)).bytes()) +
-              Box("stts", full().U32(1).U32(num_frames).U32(kTicksPerFrame).bytes()) +
-              Box("stsc", full().U32(1).U32(1).U32(1).U32(1).bytes()) +
-              Box("stsz", full().U32(png_size).U32(num_frames).bytes()) +
-              Box("stco", chunk_offsets.bytes()));
+      BoxOf("stbl",
+            BoxOf("stsd", full().U32(1).Text(BoxOf("png ", sample_entry)).bytes()) +
+                BoxOf("stts", full().U32(1).U32(num_frames).U32(kTicksPerFrame).bytes()) +
+                BoxOf("stsc", full().U32(1).U32(1).U32(1).U32(1).bytes()) +
+                BoxOf("stsz", full().U32(png_size).U32(num_frames).bytes()) +
+                BoxOf("stco", chunk_offsets.bytes()));
   constexpr std::uint32_t kSelfContained = 1;
-  const std::string data_info = Box(
-      "dinf",
-      Box("dref",
-          full().U32(1).Text(Box("url ", BigEndianRecord().U32(kSelfContained).bytes())).bytes()));
-  const std::string video_header = Box("vmhd", BigEndianRecord().U32(1).Zeros(8).bytes());
-  const std::string media = Box(
+  const std::string data_info =
+      BoxOf("dinf",
+            BoxOf("dref",
+                  full()
+                      .U32(1)
+                      .Text(BoxOf("url ", BigEndianRecord().U32(kSelfContained).bytes()))
+                      .bytes()));
+  const std::string video_header = BoxOf("vmhd", BigEndianRecord().U32(1).Zeros(8).bytes());
+  const std::string media = BoxOf(
       "mdia",
-      Box("mdhd", full().U32(0).U32(0).U32(timescale).U32(duration).U16(0x55C4).U16(0).bytes()) +
-          Box("hdlr", full().Text("mhlr").Text("vide").Zeros(12).U8(0).bytes()) +
-          Box("minf", video_header + data_info + sample_table));
+      BoxOf("mdhd", full().U32(0).U32(0).U32(timescale).U32(duration).U16(0x55C4).U16(0).bytes()) +
+          BoxOf("hdlr", full().Text("mhlr").Text("vide").Zeros(12).U8(0).bytes()) +
+          BoxOf("minf", video_header + data_info + sample_table));
   constexpr std::uint32_t kEnabledInMovie = 3;
-  const std::string track_header = Box("tkhd",
-                                       BigEndianRecord()
-                                           .U32(kEnabledInMovie)
-                                           .U32(0)
-                                           .U32(0)
-                                           .U32(1)  // Track 1.
-                                           .U32(0)
-                                           .U32(duration)
-                                           .Zeros(16)
-                                           .Text(UnitMatrix())
-                                           .U32(static_cast<std::uint64_t>(video.width_px) << 16)
-                                           .U32(static_cast<std::uint64_t>(video.height_px) << 16)
-                                           .bytes());
-  const std::string movie_header = Box("mvhd",
-                                       full()
-                                           .U32(0)
-                                           .U32(0)
-                                           .U32(timescale)
-                                           .U32(duration)
-                                           .U32(kFixedOne)
-                                           .U16(0x0100)
-                                           .Zeros(10)
-                                           .Text(UnitMatrix())
-                                           .Zeros(24)
-                                           .U32(2)  // The next track.
-                                           .bytes());
-  return Box("moov", movie_header + Box("trak", track_header + media));
+  const std::string track_header = BoxOf("tkhd",
+                                         BigEndianRecord()
+                                             .U32(kEnabledInMovie)
+                                             .U32(0)
+                                             .U32(0)
+                                             .U32(1)  // Track 1.
+                                             .U32(0)
+                                             .U32(duration)
+                                             .Zeros(16)
+                                             .Text(UnitMatrix())
+                                             .U32(static_cast<std::uint64_t>(video.width_px) << 16)
+                                             .U32(static_cast<std::uint64_t>(video.height_px) << 16)
+                                             .bytes());
+  const std::string movie_header = BoxOf("mvhd",
+                                         full()
+                                             .U32(0)
+                                             .U32(0)
+                                             .U32(timescale)
+                                             .U32(duration)
+                                             .U32(kFixedOne)
+                                             .U16(0x0100)
+                                             .Zeros(10)
+                                             .Text(UnitMatrix())
+                                             .Zeros(24)
+                                             .U32(2)  // The next track.
+                                             .bytes());
+  return BoxOf("moov", movie_header + BoxOf("trak", track_header + media));
 }
 
 }  // namespace
@@ -145,11 +148,11 @@ Status WriteStillMp4(const std::filesystem::path& path, const StillVideo& video)
 
   DF_ASSIGN_OR_RETURN(const std::string png, EncodePng(video));
   const std::string file_type =
-      Box("ftyp", BigEndianRecord().Text("qt  ").U32(0x200).Text("qt  ").bytes());
+      BoxOf("ftyp", BigEndianRecord().Text("qt  ").U32(0x200).Text("qt  ").bytes());
   const std::size_t png_byte = file_type.size() + 8;
   const auto timescale = static_cast<std::uint32_t>(std::lround(video.fps * kTicksPerFrame));
   return WriteFileAtomically(
-      path, file_type + Box("mdat", png) + MovieBox(video, timescale, png_byte, png.size()));
+      path, file_type + BoxOf("mdat", png) + MovieBox(video, timescale, png_byte, png.size()));
 }
 
 }  // namespace droidflow

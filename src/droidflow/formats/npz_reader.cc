@@ -2,6 +2,7 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/formats/checksum.h"
+#include "droidflow/formats/record_internal.h"
 #include "droidflow/formats/zip_internal.h"
 
 #include <algorithm>
@@ -23,14 +24,6 @@ namespace {
 // DEFLATE's densest code: 258 bytes from 2 bits. A member that claims more is lying.
 constexpr std::uint64_t kMaxInflation = 1032;
 constexpr std::size_t kMaxComment_bytes = 0xFFFF;
-
-template <typename T>
-T Load(std::span<const std::byte> bytes, std::size_t offset) {
-  static_assert(std::endian::native == std::endian::little);
-  T value;
-  std::memcpy(&value, bytes.data() + offset, sizeof(T));
-  return value;
-}
 
 /// Where the directory is, by the records at the end of the file.
 struct Directory {

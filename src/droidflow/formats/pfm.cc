@@ -14,11 +14,11 @@ namespace {
 
 static_assert(std::endian::native == std::endian::little, "floats are written as they are");
 
-constexpr int kMaxSide_px = 1 << 16;
+constexpr int kMaxPfmSide_px = 1 << 16;
 // "Pf", two numbers and a scale: whatever is longer is no header.
 constexpr std::size_t kMaxHeader_bytes = 256;
 
-bool IsSpace(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+bool IsBlank(char c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
 
 /// The words of a header, each followed by one space at least.
 struct Words {
@@ -26,9 +26,9 @@ struct Words {
   std::size_t at = 0;
 
   std::string_view Next() {
-    while (at < text.size() && IsSpace(text[at])) ++at;
+    while (at < text.size() && IsBlank(text[at])) ++at;
     const std::size_t begin = at;
-    while (at < text.size() && !IsSpace(text[at])) ++at;
+    while (at < text.size() && !IsBlank(text[at])) ++at;
     return text.substr(begin, at - begin);
   }
 };
@@ -65,10 +65,11 @@ Result<Image<float>> ParsePfm(std::span<const std::byte> bytes, std::string_view
                 bytes.size(),
                 name);
   }
-  if (*width_px < 1 || *height_px < 1 || *width_px > kMaxSide_px || *height_px > kMaxSide_px) {
+  if (*width_px < 1 || *height_px < 1 || *width_px > kMaxPfmSide_px ||
+      *height_px > kMaxPfmSide_px) {
     return Fail(ErrorKind::kInvalidData,
                 "want a PFM of 1 to {} pixels a side, have {}x{}: {}",
-                kMaxSide_px,
+                kMaxPfmSide_px,
                 *width_px,
                 *height_px,
                 name);

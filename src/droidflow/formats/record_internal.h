@@ -1,10 +1,12 @@
 #pragma once
 
-/// Binary records, built field by field. Not installed.
+/// Binary records, built and read field by field. Not installed.
 
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -39,6 +41,15 @@ class Record {
 
   std::string bytes_;
 };
+
+/// The number of type T at an offset, the little end first. The bytes must be there.
+template <typename T>
+[[nodiscard]] T Load(std::span<const std::byte> bytes, std::size_t offset) {
+  static_assert(std::endian::native == std::endian::little);
+  T value;
+  std::memcpy(&value, bytes.data() + offset, sizeof(T));
+  return value;
+}
 
 using LittleEndianRecord = Record<std::endian::little>;
 using BigEndianRecord = Record<std::endian::big>;
