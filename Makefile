@@ -34,7 +34,7 @@ test:
 	@cmake --preset $(PRESET) -DDROIDFLOW_BUILD_TESTS=ON
 	@cmake --build $(BUILD)
 	@rm -f $(BUILD)/tests.xml
-	@status=0; ctest --preset $(PRESET) --parallel "$$(nproc)" --output-junit tests.xml || status=$$?; \
+	@status=0; ctest --preset $(PRESET) --parallel "$$(($$(nproc) + 1))" --output-junit tests.xml || status=$$?; \
 	  tools/test_summary.py $(BUILD)/tests.xml; exit $$status
 
 bench: build
@@ -71,8 +71,9 @@ check-layers:
 
 tidy:
 	@$(BOOTSTRAP) build lint
-	@test -f $(BUILD)/compile_commands.json || cmake --preset $(PRESET) -DDROIDFLOW_BUILD_TESTS=OFF
-	@run-clang-tidy -quiet -extra-arg=-Wno-unknown-warning-option -p $(BUILD) '/src/droidflow/(?!.*_test\.(cc$$|dir/))'
+	@cmake --preset tidy -DDROIDFLOW_BUILD_TESTS=OFF
+	@cmake --build build/tidy --target droidflow_commit
+	@run-clang-tidy -quiet -extra-arg=-Wno-unknown-warning-option -p build/tidy '/src/droidflow/'
 
 format:
 	@$(BOOTSTRAP) lint
