@@ -66,8 +66,8 @@ int RunConvert(const ConvertCommand& command) {
   if (command.json) {
     PrintJson({{"converted", converted}, {"unchanged", unchanged}, {"failed", failed}});
   } else {
-    fmt::print("{} episodes converted, {} were so before, {} failed\n",
-               converted,
+    fmt::print("{} converted, {} were so before, {} failed\n",
+               Counted(converted, "episode"),
                unchanged,
                failed.size());
   }

@@ -53,7 +53,7 @@ int RunDepthPreview(const DepthPreviewCommand& command) {
     return kExitDone;
   }
   fmt::print("{} of depth, {:g} to {:g} m, {:.1f} % of the pixels have depth: {}\n",
-             preview->pictures == 1 ? "1 picture" : fmt::format("{} pictures", preview->pictures),
+             Counted(preview->pictures, "picture"),
              scale.near_mm / 1000.0,
              scale.far_mm / 1000.0,
              100 * preview->valid_share,

@@ -43,7 +43,7 @@ void PrintComparison(const OutputComparison& compared, bool all) {
   }
   if (rows.size() > 1) fmt::print("{}", FormatTable(rows, {1, 2}));
   fmt::print("{} in both; {} of {} values are equal\n",
-             compared.episodes == 1 ? "1 episode" : fmt::format("{} episodes", compared.episodes),
+             Counted(compared.episodes, "episode"),
              equal,
              compared.keys.size());
 }

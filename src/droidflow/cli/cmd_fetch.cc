@@ -109,14 +109,13 @@ Result<int> CarryOut(const FetchPlan& plan,
     }
   };
   if (flags.dry_run) {
-    print(
-        fmt::format("would fetch {} files of {} episodes, {}, of which {} are there, from {}: {}\n",
-                    plan.files.size(),
-                    plan.episodes.size(),
-                    FormatBytes(static_cast<double>(plan.bytes)),
-                    FormatBytes(static_cast<double>(plan.bytes_there)),
-                    from,
-                    out));
+    print(fmt::format("would fetch {} of {}, {}, of which {} are there, from {}: {}\n",
+                      Counted(plan.files.size(), "file"),
+                      Counted(plan.episodes.size(), "episode"),
+                      FormatBytes(static_cast<double>(plan.bytes)),
+                      FormatBytes(static_cast<double>(plan.bytes_there)),
+                      from,
+                      out));
     return missing;
   }
   DownloadOptions download = flags.download;
@@ -130,10 +129,10 @@ Result<int> CarryOut(const FetchPlan& plan,
   }
   document["files_there"] = report.files;
   document["failures"] = std::move(failures);
-  print(fmt::format("{} of {} files of {} episodes are there: {}\n",
+  print(fmt::format("{} of {} of {} are there: {}\n",
                     report.files,
-                    plan.files.size(),
-                    plan.episodes.size(),
+                    Counted(plan.files.size(), "file"),
+                    Counted(plan.episodes.size(), "episode"),
                     out));
   return report.failures.empty() ? missing : kExitQuarantined;
 }

@@ -105,10 +105,10 @@ Result<int> ListPlace(const HubPlace& place, bool json, Json& document) {
   document["bytes"] = bytes;
   if (!json) {
     if (rows.size() > 1) fmt::print("{}", FormatTable(rows, {0, 1}));
-    fmt::print("{}: {} episodes, {} files, {}\n",
+    fmt::print("{}: {}, {}, {}\n",
                place.store->Describe(),
-               contents.episodes.size(),
-               files,
+               Counted(contents.episodes.size(), "episode"),
+               Counted(files, "file"),
                FormatBytes(static_cast<double>(bytes)));
   }
   return kExitDone;
@@ -183,14 +183,15 @@ void PrintFindings(const std::string& place, const RepositoryFindings& findings,
   if (has_local) PrintSome("extra", findings.extra, path);
   fmt::print("{}: ", place);
   if (has_local) {
-    fmt::print("{} episodes with {} files from here, {} missing, {} different, {} extra; ",
-               findings.expected_episodes,
-               findings.expected_files,
+    fmt::print("{} with {} from here, {} missing, {} different, {} extra; ",
+               Counted(findings.expected_episodes, "episode"),
+               Counted(findings.expected_files, "file"),
                findings.missing.size(),
                findings.different.size(),
                findings.extra.size());
   }
-  fmt::print("{} files read back, {} damaged\n", findings.read_back, findings.damaged.size());
+  fmt::print(
+      "{} read back, {} damaged\n", Counted(findings.read_back, "file"), findings.damaged.size());
 }
 
 Result<int> VerifyPlace(const HubPlace& place,

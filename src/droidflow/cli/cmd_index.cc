@@ -43,7 +43,7 @@ int RunIndex(const IndexCommand& command) {
                {"left_out", dataset->left_out},
                {"files", {file, (directory / DatasetFile()).string()}}});
   } else {
-    fmt::print("{} episodes{}: {}\n", dataset->episodes, in_short, file);
+    fmt::print("{}{}: {}\n", Counted(dataset->episodes, "episode"), in_short, file);
   }
   return dataset->left_out.empty() ? kExitDone : kExitQuarantined;
 }

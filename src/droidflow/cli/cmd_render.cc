@@ -82,7 +82,7 @@ int RunRender(RenderCommand& command) {
     if (command.json) continue;
     for (const std::string& note : rendered->notes) fmt::print(stderr, "note: {}\n", note);
     fmt::print("{} of {}, {}x{}: {}\n",
-               rendered->steps == 1 ? "1 step" : fmt::format("{} steps", rendered->steps),
+               Counted(rendered->steps, "step"),
                episode.filename().string(),
                rendered->width_px,
                rendered->height_px,

@@ -50,8 +50,8 @@ int RunReport(ReportCommand& command) {
     return kExitDone;
   }
   for (const std::string& note : report->notes) fmt::print(stderr, "note: {}\n", note);
-  fmt::print("{} episodes, pictures of {}, {}: {}\n",
-             report->episodes.size(),
+  fmt::print("{}, pictures of {}, {}: {}\n",
+             Counted(report->episodes.size(), "episode"),
              report->sheets.size(),
              FormatBytes(static_cast<double>(page.size())),
              command.out);

@@ -174,12 +174,11 @@ void PrintDryRun(const Submission& submission, const SlurmRun& run, int max_arra
                {"script", run.FormatJobScript(1)}});
     return;
   }
-  fmt::print("{} episodes in {} tasks of up to {}, {} array{} of up to {}, {} at a time\n",
-             plan.items,
-             plan.Shards(),
+  fmt::print("{} in {} of up to {}, {} of up to {}, {} at a time\n",
+             Counted(plan.items, "episode"),
+             Counted(plan.Shards(), "task"),
              plan.items_per_shard,
-             arrays.size(),
-             arrays.size() == 1 ? "" : "s",
+             Counted(arrays.size(), "array"),
              max_array_size,
              plan.max_parallel > 0 ? fmt::to_string(plan.max_parallel) : "as many as fit");
   for (const SubmittedArray& array : arrays) {

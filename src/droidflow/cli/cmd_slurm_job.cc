@@ -422,8 +422,8 @@ int RunMerge(const JobCommandLine& command) {
   };
   if (const Status status = merge(); !status) return Report(status.error());
   fmt::print(stderr,
-             "{} episodes done, {} quarantined, {} skipped\n",
-             merged.counts.done,
+             "{} done, {} quarantined, {} skipped\n",
+             Counted(merged.counts.done, "episode"),
              merged.counts.quarantined,
              merged.counts.skipped);
   if (!merged.IsComplete()) {

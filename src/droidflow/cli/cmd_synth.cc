@@ -26,9 +26,9 @@ struct SynthCommand {
 
 int RunSynth(const SynthCommand& command) {
   if (command.dry_run) {
-    fmt::print("would write {} episodes of {} steps{} to {}\n",
-               command.options.episodes,
-               command.options.steps,
+    fmt::print("would write {} of {}{} to {}\n",
+               Counted(command.options.episodes, "episode"),
+               Counted(command.options.steps, "step"),
                command.options.faults ? " and one of each kind of broken episode" : "",
                command.directory);
     return kExitDone;

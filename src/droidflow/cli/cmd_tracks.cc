@@ -33,9 +33,9 @@ int RunMany(const SingleCommand& command, const EpisodeContext& context) {
   const Result<EpisodeList> list = ListEpisodes(context.options, context.annotations);
   if (!list) return Report(list.error());
   if (command.dry_run) {
-    fmt::print("would process {} of {} episodes into {}\n",
+    fmt::print("would process {} of {} into {}\n",
                list->episodes.size(),
-               list->matching,
+               Counted(list->matching, "episode"),
                context.options.out);
     return kExitDone;
   }
@@ -67,10 +67,10 @@ int RunMany(const SingleCommand& command, const EpisodeContext& context) {
   if (command.json) {
     PrintJson({{"done", done}, {"files", files}, {"failed", failed}});
   } else {
-    fmt::print("{} episodes done, {} failed, {} files in {}\n",
-               done,
+    fmt::print("{} done, {} failed, {} in {}\n",
+               Counted(done, "episode"),
                failed.size(),
-               files,
+               Counted(files, "file"),
                context.options.out);
   }
   if (StopSignal() != 0) return kExitCancelled;

@@ -272,9 +272,9 @@ int RunUpload(const UploadCommandLine& command) {
     if (command.json) {
       PrintJson({{"episodes", to_do->episodes}, {"files", to_do->files}, {"bytes", to_do->bytes}});
     } else {
-      fmt::print("would upload {} episodes ({} files, {})\n",
-                 to_do->episodes,
-                 to_do->files,
+      fmt::print("would upload {} ({}, {})\n",
+                 Counted(to_do->episodes, "episode"),
+                 Counted(to_do->files, "file"),
                  FormatBytes(static_cast<double>(to_do->bytes)));
     }
     return kExitDone;

@@ -91,7 +91,7 @@ int RunVerify(const VerifyFlags& options) {
                            {"episodes", rows}};
     PrintJson(document);
   } else {
-    fmt::print("{} episodes checked, {} failed\n", directories.size(), failed);
+    fmt::print("{} checked, {} failed\n", Counted(directories.size(), "episode"), failed);
     if (uploaded > 0) fmt::print("{} were uploaded and read back\n", uploaded);
   }
   return failed > 0 ? kExitQuarantined : kExitDone;

@@ -70,7 +70,7 @@ int RunView(ViewCommand& command) {
   }
   for (const std::string& note : viewed->notes) fmt::print(stderr, "note: {}\n", note);
   fmt::print("{} of {} in {} messages: {}\n",
-             viewed->steps == 1 ? "1 step" : fmt::format("{} steps", viewed->steps),
+             Counted(viewed->steps, "step"),
              (std::filesystem::path(command.episode) / "").parent_path().filename().string(),
              viewed->messages,
              command.out);

@@ -36,6 +36,10 @@ int Report(const Error& error) {
 
 bool IsTerminal(int fd) { return isatty(fd) == 1; }
 
+std::string Counted(std::uint64_t count, std::string_view noun) {
+  return fmt::format("{} {}{}", count, noun, count == 1 ? "" : "s");
+}
+
 std::string FormatTable(const std::vector<std::vector<std::string>>& rows,
                         const std::vector<std::size_t>& right_aligned) {
   std::vector<std::size_t> widths;

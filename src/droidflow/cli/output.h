@@ -4,6 +4,7 @@
 
 #include "droidflow/core/result.h"
 
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -28,6 +29,9 @@ inline constexpr int kExitCancelled = 130;
 
 /// Whether stdout (1) or stderr (2) is a terminal.
 [[nodiscard]] bool IsTerminal(int fd);
+
+/// "1 episode", "2 episodes".
+[[nodiscard]] std::string Counted(std::uint64_t count, std::string_view noun);
 
 /// Rows as columns wide enough for their longest cell; the first row is the heading.
 /// Columns named in `right_aligned` (by index) are flush right.

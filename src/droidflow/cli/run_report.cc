@@ -85,8 +85,8 @@ std::string FormatStore(const RunSummary& summary) {
 
 std::string FormatSummary(const RunSummary& summary) {
   std::string text = fmt::format(
-      "{} episodes done in {} ({:.1f} per second, {} written), {} quarantined, {} done before\n",
-      summary.done,
+      "{} done in {} ({:.1f} per second, {} written), {} quarantined, {} done before\n",
+      Counted(summary.done, "episode"),
       FormatDuration(std::chrono::milliseconds(static_cast<std::int64_t>(summary.wall_s * 1000))),
       PerSecond(summary),
       FormatBytes(static_cast<double>(summary.output_bytes)),

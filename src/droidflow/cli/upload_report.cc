@@ -60,15 +60,14 @@ std::string FormatUploads(const UploadReport& report) {
   for (const auto& [name, counts] : report.counts) {
     const UploadTotals& confirmed = counts.of(UploadState::kConfirmed);
     const UploadTotals waiting = UnfinishedTotals(counts);
-    text += fmt::format(
-        "uploads to {}: {} episodes ({} files, {}) are there, {} ({}) wait, {} are parked\n",
-        name,
-        confirmed.episodes,
-        confirmed.files,
-        FormatBytes(static_cast<double>(confirmed.bytes)),
-        waiting.episodes,
-        FormatBytes(static_cast<double>(waiting.bytes)),
-        counts.of(UploadState::kParked).episodes);
+    text += fmt::format("uploads to {}: {} ({}, {}) there, {} ({}) to come, {} parked\n",
+                        name,
+                        Counted(confirmed.episodes, "episode"),
+                        Counted(confirmed.files, "file"),
+                        FormatBytes(static_cast<double>(confirmed.bytes)),
+                        waiting.episodes,
+                        FormatBytes(static_cast<double>(waiting.bytes)),
+                        counts.of(UploadState::kParked).episodes);
   }
   if (report.parked.empty()) return text;
   std::vector<std::vector<std::string>> rows = {{"not uploaded to", "as", "episode", "reason"}};
