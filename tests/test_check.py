@@ -169,6 +169,13 @@ def test_depth_tells_how_far_off_labels_are_and_which_points_are_seen(droidflow,
         assert moved["cameras"][serial]["depth_error_mm"] == pytest.approx(told_mm - 40, abs=8)
         assert moved["cameras"][serial]["depth_within_2cm"] < 0.3
 
+    # Where depth begins behind the gripper, what was measured in its place is not the gripper.
+    path = episode / "recordings" / serial / "depth_meta.json"
+    path.write_text(json.dumps({"step_to_frame": frames, "min_depth_m": 5}))
+    [beyond] = droidflow.json("check", episode, "--dry-run")
+    assert beyond["cameras"][serial]["depth_error_mm"] is None
+    assert "beyond 5.00 m" in " ".join(beyond["cameras"][serial]["notes"])
+
 
 def test_episodes_below_the_wanted_score_are_not_uploaded(droidflow, make, tmp_path):
     _, out = make()

@@ -231,9 +231,7 @@ class CameraChecker {
   Status CheckPictures(const fs::path& recording,
                        const std::vector<std::int64_t>& step_to_frame,
                        const LabelCheckOptions& options);
-  Status CheckDepth(const fs::path& folder,
-                    const std::vector<std::int64_t>& step_to_depth,
-                    const LabelCheckOptions& options);
+  Status CheckDepth(const fs::path& folder, const Json& meta, const LabelCheckOptions& options);
 
  private:
   /// Steps with a frame, so that as much of the way lies between any two.
@@ -252,7 +250,10 @@ class CameraChecker {
                double late_steps,
                std::span<const std::size_t> moments,
                std::span<const Image<float>> pictures);
-  void CompareSurface(DepthView depth_mm, std::size_t t, std::vector<float>& errors_mm) const;
+  void CompareSurface(DepthView depth_mm,
+                      std::size_t t,
+                      double nearest_m,
+                      std::vector<float>& errors_mm) const;
   void FindVisible(DepthView depth_mm, std::size_t t, std::span<std::uint8_t> visible);
   void Note(std::string text) { checked_.notes.push_back(std::move(text)); }
 
@@ -472,8 +473,22 @@ Status CameraChecker::CheckPictures(const fs::path& recording,
   return {};
 }
 
+/// 0 where it is not said.
+double NumberAt(const Json& json, const char* pointer) {
+  const Json::json_pointer at(pointer);
+  return json.contains(at) && json[at].is_number() ? json[at].get<double>() : 0;
+}
+
+/// In metres. What is nearer has no depth: what was measured there is something else.
+double NearestDepth(const Json& meta) {
+  const double most_px = NumberAt(meta, "/backend_parameters/max_disparity");
+  const double fx_baseline = NumberAt(meta, "/fx") * NumberAt(meta, "/baseline_m");
+  return std::max(NumberAt(meta, "/min_depth_m"), most_px > 0 ? fx_baseline / most_px : 0);
+}
+
 void CameraChecker::CompareSurface(DepthView depth_mm,
                                    std::size_t t,
+                                   double nearest_m,
                                    std::vector<float>& errors_mm) const {
   const GripperShape gripper = GripperShapeAt(motion_.joint_rad[t]);
   std::vector<OrientedBox> boxes = gripper.body;
@@ -493,7 +508,7 @@ void CameraChecker::CompareSurface(DepthView depth_mm,
     for (int x = 0; x < grid.width_px; ++x) {
       const std::uint16_t measured =
           depth_mm.at(kDepthGrid_px * x + kMiddle, kDepthGrid_px * y + kMiddle);
-      if (said_m.at(x, y) == 0 || measured == 0) continue;
+      if (said_m.at(x, y) == 0 || said_m.at(x, y) < nearest_m || measured == 0) continue;
       errors_mm.push_back(static_cast<float>(measured) - 1000 * said_m.at(x, y));
     }
   }
@@ -527,9 +542,12 @@ void CameraChecker::FindVisible(DepthView depth_mm,
 }
 
 Status CameraChecker::CheckDepth(const fs::path& folder,
-                                 const std::vector<std::int64_t>& step_to_depth,
+                                 const Json& meta,
                                  const LabelCheckOptions& options) {
   const std::size_t steps = motion_.steps();
+  const std::vector<std::int64_t> step_to_depth =
+      FramesOfSteps(meta, static_cast<std::int64_t>(steps));
+  const double nearest_m = NearestDepth(meta);
   const std::size_t points = 2 * motion_.pad_points_m.size();
   DF_ASSIGN_OR_RETURN(DepthVideoReader depth,
                       DepthVideoReader::Open(folder / kDepthVideoFile, options.decode_threads));
@@ -563,7 +581,7 @@ Status CameraChecker::CheckDepth(const fs::path& folder,
     if (!is_there) break;
     const std::span of_step = std::span(visible).subspan(t * points, points);
     FindVisible(frame, t, of_step);
-    if (count++ % stride == 0) CompareSurface(frame, t, errors_mm);
+    if (count++ % stride == 0) CompareSurface(frame, t, nearest_m, errors_mm);
   }
   for (const std::uint8_t state : visible) {
     seen_points += state == kVisible ? 1 : 0;
@@ -579,8 +597,10 @@ Status CameraChecker::CheckDepth(const fs::path& folder,
     checked_.depth_within_2cm = static_cast<double>(within) / static_cast<double>(errors_mm.size());
     checked_.depth_error_mm = Median(errors_mm);
   } else {
-    Note(fmt::format(
-        "depth: {} measured pixels on the gripper, want {}", errors_mm.size(), kMinDepthPixels));
+    Note(fmt::format("depth: {} measured pixels on the gripper beyond {:.2f} m, want {}",
+                     errors_mm.size(),
+                     nearest_m,
+                     kMinDepthPixels));
   }
   if (!options.write) return {};
   DF_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(folder / kVisibilityFile));
@@ -684,8 +704,7 @@ Status CheckCamera(const fs::path& directory,
   }
   const fs::path folder = (directory / DepthFile(camera.serial)).parent_path();
   if (const Result<Json> meta = ReadJsonObject(folder / kDepthMetaFile)) {
-    DF_RETURN_IF_ERROR(checker.CheckDepth(
-        folder, FramesOfSteps(*meta, static_cast<std::int64_t>(motion.steps())), options));
+    DF_RETURN_IF_ERROR(checker.CheckDepth(folder, *meta, options));
   }
   return {};
 }
