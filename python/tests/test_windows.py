@@ -150,7 +150,7 @@ def droidflow_torch(monkeypatch):
     """droidflow.torch on a module with the interface that it uses."""
     torch, utils, utils_data = (types.ModuleType(n) for n in ("torch", "utils", "data"))
     torch.from_numpy, torch.utils, utils.data = Tensor, utils, utils_data
-    utils_data.Dataset = type("Dataset", (), {})
+    utils_data.Dataset = type("Dataset", (), {"__class_getitem__": classmethod(lambda cls, _: cls)})
     for name, module in (
         ("torch", torch),
         ("torch.utils", utils),

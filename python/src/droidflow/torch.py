@@ -20,7 +20,7 @@ def _tensors(sample: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-class EpisodeDataset(torch.utils.data.Dataset):  # type: ignore[misc]
+class EpisodeDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc, unused-ignore]
     """dataset[i]: a whole episode, {"uuid", key: tensor}. Lengths differ: batch_size=None.
 
     @param keys       of tracks.npz or extrinsics.npz.
@@ -48,7 +48,7 @@ class EpisodeDataset(torch.utils.data.Dataset):  # type: ignore[misc]
         return self._transform(sample) if self._transform else sample
 
 
-class WindowDataset(torch.utils.data.Dataset):  # type: ignore[misc]
+class WindowDataset(torch.utils.data.Dataset[Any]):  # type: ignore[misc, unused-ignore]
     """dataset[i]: a window, as droidflow.Windows makes it of the same arguments, of tensors."""
 
     def __init__(
