@@ -165,10 +165,12 @@ int Run(const Options& options) {
     methods.push_back({fmt::format("droidflow {} {}", ToString(*backend), ToString(preset)),
                        Ours(*backend, preset)});
   }
-  const std::array<NamedChange, 4> changes = {{
+  const std::array<NamedChange, 5> changes = {{
       {"right gain 0.7, gamma 1.3",
        [](const KnownPair& pair) { return Expose(pair.right, 0.7, 1.3); }},
       {"right 0.5 px lower", [](const KnownPair& pair) { return Lower(pair.right, 0.5); }},
+      {"right 0.5 px lower, rows aligned",
+       [](const KnownPair& pair) { return AlignRows(pair, Lower(pair.right, 0.5)); }},
       {"right 3 px lower", [](const KnownPair& pair) { return Lower(pair.right, 3); }},
       {"right 3 px lower, rows aligned",
        [](const KnownPair& pair) { return AlignRows(pair, Lower(pair.right, 3)); }},
