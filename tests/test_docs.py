@@ -210,3 +210,34 @@ def test_commands_that_pages_name_are_there(droidflow):
     for page in PAGES:
         named = set(re.findall(r"`droidflow ([a-z][a-z-]+)[ `]", page.read_text()))
         assert named <= known | {"completion", "man"}, page
+
+
+def test_flags_that_pages_name_are_there(droidflow):
+    """In inline code and in blocks; those of other programs are named here."""
+    manual = droidflow("man", code=0).stdout.replace("\\-", "-")
+    known = set(re.findall(r"--[a-z][a-z0-9-]+", manual))
+    others = {
+        "cmake": {"--build", "--component", "--install", "--prefix", "--preset", "--target"},
+        "benchmarks": {"--full", "--pair", "--pairs", "--without-avx512"},
+        "python3 -m droidflow export": {"--size"},
+        "sbatch": {"--account", "--signal"},
+        "compute-sanitizer": {"--tool"},
+        "ctest": {"--test-dir"},
+    }
+    for page in PAGES:
+        code = re.findall(r"^```.*?^```|`[^`]+`", page.read_text(), re.DOTALL | re.MULTILINE)
+        named = {flag for text in code for flag in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]+", text)}
+        assert not named - known.union(*others.values()), page
+
+
+def test_the_python_pages_code_runs(tutorial):
+    """Of python/README.md what needs NumPy only, on what the tutorial made."""
+    folder, _ = tutorial
+    for name, target in {"out": "with_depth", "keep_ranges_1_0_1.json": "demo/annotations/keep_ranges_1_0_1.json"}.items():
+        (folder / name).symlink_to(folder / target)
+    code = [text for _, text in blocks(REPOSITORY / "python/README.md") if "torch" not in text and "webdataset" not in text]
+    assert len(code) >= 2
+    (folder / "page.py").write_text("\n".join([*code, "assert depth_m.ndim == 2 and len(windows) > 0"]))
+    environment = {**os.environ, "PYTHONPATH": str(REPOSITORY / "python/src")}
+    done = subprocess.run([sys.executable, "page.py"], cwd=folder, env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
