@@ -98,7 +98,11 @@ def check_npz(section: str, path: pathlib.Path, sizes: dict[str, int]) -> dict[s
 
     with np.load(path) as npz:
         arrays = dict(npz)
-    check(path.name, tables()[section], arrays, fits)
+    rows = tables()[section]
+    check(path.name, rows, arrays, fits)
+    if "compact" not in section:
+        order = [key for key, _, _ in rows if key in arrays]  # without those of a camera
+        assert [key for key in arrays if key in order] == order, path.name
     return arrays
 
 
@@ -130,7 +134,7 @@ def check_json(section: str, value: dict) -> None:
 
 def test_formats_are_what_is_written(droidflow, tutorial):
     folder, _ = tutorial
-    runs = {"cwd": folder, "code": 0}
+    runs = {"cwd": folder, "code": 0, "timeout": 300}
     droidflow("check", "with_depth", "--droid-root", "demo/raw", "--conf-dir", "demo/conf", **runs)
     droidflow("convert", "with_depth", "--tracks-layout", "compact", "-o", "compact", **runs)
     uuid = (folder / "demo/episodes.txt").read_text().split()[0]
