@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import json
 import os
@@ -15,7 +16,7 @@ import urllib.parse
 
 import pytest
 from buckets import PREFIX, ROOT, fake_gcs
-from conftest import Dataset, content, stop_group
+from conftest import Dataset, content, copy_dataset, quality, stop_group
 from full_runs import QUICK, differing
 
 HEAD_BYTES = 64_000
@@ -68,6 +69,37 @@ def media(bucket) -> list[tuple[str, int | None]]:
     return found
 
 
+def crc32c(data: bytes) -> int:
+    """As RFC 3720 has it: Castagnoli's polynomial, bits reflected."""
+    table = range(256)
+    for _ in range(8):
+        table = [value >> 1 ^ 0x82F63B78 * (value & 1) for value in table]
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = crc >> 8 ^ table[(crc ^ byte) & 0xFF]
+    return crc ^ 0xFFFFFFFF
+
+
+def sources(out: pathlib.Path, data: Dataset, episode: pathlib.Path) -> dict[str, set[str]]:
+    """Names of what an episode was made of, by how it is known that it is this file."""
+    found: dict[str, set[str]] = {"sha256": set(), "listed": set(), "modified_ms": set()}
+    for source in quality(out / episode)["provenance"]["sources"]:
+        name = source.pop("file")
+        path = (data.conf if name.endswith(".conf") else data.raw / episode) / name
+        whole = path.read_bytes()
+        assert source.pop("bytes") == len(whole)
+        [(how, said)] = source.items()
+        assert name not in set().union(*found.values())
+        found[how].add(name)
+        if how == "sha256":
+            assert said == hashlib.sha256(whole).hexdigest()
+        elif how == "listed":
+            assert said == {"crc32c": f"{crc32c(whole):08x}", "md5": hashlib.md5(whole).hexdigest()}
+        else:
+            assert said == path.stat().st_mtime_ns // 1_000_000
+    return found
+
+
 def listings(bucket) -> list[str]:
     return [r["target"] for r in bucket.requests() if "maxResults" in r["target"]]
 
@@ -99,6 +131,11 @@ def test_metadata_is_that_of_a_folder(droidflow, filmed, films, runs, tmp_path):
     assert {p.name for p in (tmp_path / "out/.droidflow").iterdir()} >= {"listings", "run.sqlite"}
     assert not (tmp_path / "out/.droidflow/fetched").exists()
 
+    assert crc32c(b"123456789") == 0xE3069283
+    for episode in films.episodes():
+        found = sources(tmp_path / "out", films, episode)
+        assert len(found["listed"]) == 3 and not found["modified_ms"]
+
     before = len(listings(filmed))
     droidflow(*run, code=0, env=filmed.env)
     assert len(listings(filmed)) == before, "what was listed is not listed again"
@@ -119,10 +156,35 @@ def test_full_is_that_of_a_folder(droidflow, filmed, films, tmp_path):
     droidflow(*full, tmp_path / "local", *films.inputs, code=0, timeout=300)
     droidflow(*full, tmp_path / "out", *inputs(films), code=0, env=filmed.env, timeout=300)
     assert differing(content(tmp_path / "out"), content(tmp_path / "local")) == []
+    for episode in films.episodes():
+        assert not sources(tmp_path / "out", films, episode)["listed"], "all came whole"
     whole = [name for name, count in media(filmed) if count is None]
     assert len(whole) == len(set(whole)), "nothing comes twice"
     kinds = {re.sub(r".*/\d*|metadata_.*json", "", name) for name in whole}
     assert kinds <= {"", "trajectory.h5", "-stereo.mp4", ".svo", ".svo2", "_timestamps.json"}
+
+
+def test_sources_are_all_that_is_read(droidflow, bucket, stills, tmp_path):
+    data = copy_dataset(stills, tmp_path / "data")
+    episode = data.episodes()[0]
+    first, second, third = sorted((data.raw / episode).glob("recordings/MP4/*.mp4"))
+    first.with_name(f"{first.stem}-stereo.mp4").write_bytes(b"no film")  # is looked into, in vain
+    third.write_bytes(b"")  # so that its times are not asked for
+    for path in (first, second, third):
+        path.with_name(f"{path.stem}_timestamps.json").write_text("[1, 2, 3]")
+    unread = {third, third.with_name(f"{third.stem}_timestamps.json")}
+    files = {p for p in (data.raw / episode).rglob("*") if p.is_file()} - unread
+    read = {str(p.relative_to(data.raw / episode)) for p in files}
+    heads = {name for name in read if name.endswith(".mp4")}
+    run = ("metadata", 1, 1, "--points", 4, "--episodes", data.uuid(episode), "--out")
+
+    shutil.copytree(data.raw / episode, bucket.raw / episode)
+    droidflow(*run, tmp_path / "local", *data.inputs, code=0)
+    droidflow(*run, tmp_path / "out", *inputs(data), code=0, env=bucket.env)
+    for out, how in (("local", "modified_ms"), ("out", "listed")):
+        found = sources(tmp_path / out, data, episode)
+        assert found.pop(how) == heads and len(heads) == 3
+        assert {name for name in set().union(*found.values()) if ".conf" not in name} == read - heads
 
 
 def test_faulty_episodes_end_as_from_a_folder(droidflow, bucket, synth, tmp_path):

@@ -208,8 +208,10 @@ def test_full_reads_recordings_to_their_end(droidflow, synth, tmp_path):
     [episode] = data.episodes()
     sources = {s["file"]: s for s in quality(tmp_path / episode)["provenance"]["sources"]}
     recordings = [name for name in sources if name.startswith("recordings/")]
-    assert len(recordings) == 3
-    for name in recordings:
+    whole = [name for name in recordings if "sha256" in sources[name]]
+    assert len(whole) == 3 and len(recordings) == 6
+    for name in whole:
+        assert name.endswith("-stereo.mp4")
         assert sources[name]["sha256"] == sha256(data.raw / episode / name)
 
 

@@ -15,7 +15,7 @@ namespace fs = std::filesystem;
 // Of a file's name: enough that no two listings meet.
 constexpr std::size_t kListingNameDigits = 24;
 
-nlohmann::json JsonOfListing(const std::vector<SourceEntry>& entries) {
+nlohmann::json JsonOfListing(std::span<const SourceEntry> entries) {
   nlohmann::json list = nlohmann::json::array();
   for (const SourceEntry& entry : entries) {
     list.push_back({entry.name,
@@ -44,6 +44,11 @@ std::vector<SourceEntry> EntriesOfListing(const nlohmann::json& list) {
   return entries;
 }
 
+Status WriteJson(const nlohmann::json& document, const fs::path& file) {
+  return WriteFileAtomically(
+      file, document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
+
 class ListingKeeper : public Source {
  public:
   ListingKeeper(Source& source, fs::path folder) : source_(source), folder_(std::move(folder)) {}
@@ -68,8 +73,7 @@ class ListingKeeper : public Source {
     } else {
       return listed;
     }
-    (void)WriteFileAtomically(
-        file, document.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace));
+    (void)WriteJson(document, file);
     return listed;
   }
 
@@ -103,6 +107,20 @@ class ListingKeeper : public Source {
 };
 
 }  // namespace
+
+Status WriteListing(std::span<const SourceEntry> entries, const fs::path& file) {
+  return WriteJson(JsonOfListing(entries), file);
+}
+
+Result<std::vector<SourceEntry>> ReadListing(const fs::path& file) {
+  DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(file));
+  try {
+    return EntriesOfListing(nlohmann::json::parse(text));
+  } catch (const nlohmann::json::exception& error) {
+    return Fail(
+        ErrorKind::kInvalidData, "want a listing of files, {}: {}", error.what(), file.string());
+  }
+}
 
 std::unique_ptr<Source> KeepListings(Source& source, fs::path folder) {
   return std::make_unique<ListingKeeper>(source, std::move(folder));

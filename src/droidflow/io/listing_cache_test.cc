@@ -78,5 +78,18 @@ TEST(ListingCache, ListsAnewWhatIsDamaged) {
   EXPECT_EQ(source.asked, 2);
 }
 
+TEST(ReadListing, GivesBackWhatWasWritten) {
+  const TemporaryDirectory folder;
+  const std::filesystem::path file = folder / "of/files.json";
+  const std::vector<SourceEntry> entries = {
+      {.name = "a\"\\.mp4", .size_bytes = std::uint64_t{1} << 40, .md5 = "0f", .crc32c = 0},
+      {.name = "b", .is_folder = true, .sha256 = "ab"}};
+  EXPECT_THAT(ReadListing(file), FailsWith(ErrorKind::kNotFound, HasSubstr("files.json")));
+  ASSERT_THAT(WriteListing(entries, file), IsOk());
+  EXPECT_EQ(ReadListing(file).value(), entries);
+  ASSERT_THAT(WriteFile(file, "[[1]]"), IsOk());
+  EXPECT_THAT(ReadListing(file), FailsWith(ErrorKind::kInvalidData, HasSubstr("files.json")));
+}
+
 }  // namespace
 }  // namespace droidflow

@@ -102,8 +102,8 @@ PoseSource StatedPose(std::string what,
                       const char* source,
                       const std::optional<PoseVector>& stated,
                       const ToPose& to_pose) {
-  if (!stated) return {std::move(what), source, std::nullopt, "says none"};
-  return {std::move(what), source, to_pose(TransformFromPoseVector(*stated)), "says one"};
+  if (!stated) return {std::move(what), source, std::nullopt, "has none"};
+  return {std::move(what), source, to_pose(TransformFromPoseVector(*stated)), "has one"};
 }
 
 std::optional<PoseVector> StatedBy(const MetadataCamera* camera) {
@@ -166,15 +166,16 @@ void PlaceWrist(const CameraInputs& inputs, EpisodeCamera& camera, std::vector<W
 
 /// When the frames of the chosen recording were taken: its own times, else the list beside an MP4.
 std::vector<std::int64_t> FrameTimesNs(const CameraRecordings& files,
-                                       const ChosenRecording& chosen,
-                                       std::string_view serial,
+                                       EpisodeCamera& camera,
                                        std::vector<Warning>& warnings) {
+  const ChosenRecording& chosen = *camera.recording.chosen;
   const bool is_mp4 = chosen.summary.format == RecordingFormat::kMp4;
   if (!is_mp4 || !files.timestamps_json) return chosen.summary.frame_times_ns;
   const auto useless = [&](const std::string& why) {
-    Warn(warnings, status::kFrameTimes, fmt::format("camera {}: {}", serial, why));
+    Warn(warnings, status::kFrameTimes, fmt::format("camera {}: {}", camera.serial, why));
     return std::vector<std::int64_t>();
   };
+  camera.frame_times_file = files.timestamps_json;
   Result<std::vector<std::int64_t>> times_ms = ReadFrameTimesMs(*files.timestamps_json);
   if (!times_ms) return useless(times_ms.error().message);
   const auto frames = static_cast<std::size_t>(chosen.summary.info.frame_count.value_or(0));
@@ -215,7 +216,7 @@ Status FindRecording(const std::map<std::string, CameraRecordings>& recordings,
          status::kFrameCount,
          fmt::format("camera {}: {} frames for {} steps", camera.serial, *frames, steps));
   }
-  camera.frame_ns = FrameTimesNs(files->second, *camera.recording.chosen, camera.serial, warnings);
+  camera.frame_ns = FrameTimesNs(files->second, camera, warnings);
   const TrajectoryCamera* recorded = RecordedCamera(inputs, camera.serial);
   FrameClocks clocks{.steps = inputs.trajectory.size(),
                      .received_ms = {},

@@ -47,9 +47,10 @@ struct EpisodeCamera {
 
   std::optional<CalibrationMetric> metric;
   RecordingChoice recording;
-  FramePairing pairing;                  ///< [T], where a recording was chosen
-  std::vector<std::int64_t> frame_ns;    ///< Unix ns of every frame of the recording, or empty
-  std::optional<RowAlignment> rows;      ///< where they were measured
+  FramePairing pairing;                ///< [T], where a recording was chosen
+  std::vector<std::int64_t> frame_ns;  ///< Unix ns of every frame of the recording, or empty
+  std::optional<std::filesystem::path> frame_times_file;  ///< that was read for them
+  std::optional<RowAlignment> rows;                       ///< where they were measured
   std::vector<std::int64_t> capture_ms;  ///< [T] Unix ms at which images were taken, or empty
 
   [[nodiscard]] bool is_wrist() const { return role == CameraRole::kWrist; }

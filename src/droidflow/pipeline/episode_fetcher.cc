@@ -1,7 +1,7 @@
 #include "droidflow/pipeline/episode_fetcher.h"
 
 #include "droidflow/core/files.h"
-#include "droidflow/io/episode_finder.h"
+#include "droidflow/io/listing_cache.h"
 #include "droidflow/io/metadata_reader.h"
 #include "droidflow/io/recordings.h"
 #include "droidflow/pipeline/raw_roots.h"
@@ -9,6 +9,7 @@
 #include "droidflow/transfer/store.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <fcntl.h>
 #include <functional>
@@ -102,6 +103,35 @@ Status LookAtBoxes(SparseCopy& file, std::uint64_t size_bytes) {
   return {};
 }
 
+/// The records of an MCAP file; of chunks and messages after the first MB only what is before and
+/// behind their content.
+Status LookAtRecords(SparseCopy& file, std::uint64_t size_bytes) {
+  constexpr std::uint64_t kMagic_bytes = 8;
+  constexpr std::uint64_t kRecordHeader_bytes = 9;
+  constexpr std::uint64_t kLook_bytes = 4096;  // the indexes of a chunk, and where the next begins
+  constexpr std::uint64_t kContentHeader_bytes = 100;
+  constexpr std::uint64_t kMaxRecord_bytes = std::uint64_t{16} << 20;
+  std::uint64_t opened_bytes = std::uint64_t{1} << 20;  // what the file is, and the first picture
+  for (std::uint64_t at = kMagic_bytes; at < size_bytes;) {
+    DF_ASSIGN_OR_RETURN(const std::string_view header,
+                        file.Look(at, kRecordHeader_bytes, kLook_bytes));
+    if (header.size() < kRecordHeader_bytes) return {};
+    const bool has_content = header[0] == 5 || header[0] == 6;  // a message, a chunk
+    std::uint64_t record_bytes = 0;
+    for (std::size_t i = 8; i > 0; --i) {
+      record_bytes = record_bytes << 8U | static_cast<unsigned char>(header[i]);
+    }
+    const bool is_cut = record_bytes > size_bytes - at - kRecordHeader_bytes;
+    const bool is_opened = !has_content || is_cut || opened_bytes > 0;
+    if (has_content) opened_bytes -= std::min(opened_bytes, record_bytes);
+    const std::uint64_t most_bytes = is_opened ? kMaxRecord_bytes : kContentHeader_bytes;
+    DF_RETURN_IF_ERROR(file.Look(at, kRecordHeader_bytes + std::min(record_bytes, most_bytes)));
+    if (is_cut) return {};
+    at += kRecordHeader_bytes + record_bytes;
+  }
+  return {};
+}
+
 /// The recording of a camera that comes first by its name; null without any.
 const RecordingFile* FirstByName(const CameraRecordings& camera, const RecordingOrder& order) {
   for (const RecordingKind kind : order) {
@@ -150,12 +180,16 @@ std::uint64_t BytesToFetch(std::span<const SourceEntry> files, const MetadataOpt
 Status FetchHead(Source& source,
                  const std::string& path,
                  std::uint64_t size_bytes,
-                 const fs::path& to) {
+                 const fs::path& to,
+                 FetchedRecordings recordings) {
   DF_RETURN_IF_ERROR(CheckStorePath(path));
   SparseCopy file(source, path, size_bytes);
   DF_RETURN_IF_ERROR(file.Open(to));
   DF_ASSIGN_OR_RETURN(const std::string_view head, file.Look(0, kFirstLook_bytes));
-  if (head.starts_with("\x89MCAP")) return file.Look(0, size_bytes).map([](auto&&) {});
+  if (head.starts_with("\x89MCAP")) {
+    if (recordings == FetchedRecordings::kHeads) return LookAtRecords(file, size_bytes);
+    return file.Look(0, size_bytes).map([](auto&&) {});
+  }
   if (path.ends_with(".mp4")) return LookAtBoxes(file, size_bytes);
   return file.Look(0, kHead_bytes).map([](auto&&) {});
 }
@@ -177,10 +211,13 @@ class EpisodeFetcher::Limited : public Source {
               const Sink& sink) override {
     const Turn turn(free_);
     return source_.Read(path, offset, length, [&](std::span<const std::byte> bytes) -> Status {
+      bytes_read += bytes.size();
       DF_RETURN_IF_ERROR(rate_.Pass(bytes.size()));
       return sink(bytes);
     });
   }
+
+  std::atomic<std::uint64_t> bytes_read = 0;
 
  private:
   struct Turn {
@@ -202,8 +239,11 @@ struct EpisodeFetcher::Episode {
   std::vector<SourceEntry> files;
 };
 
-EpisodeFetcher::EpisodeFetcher(Source& source, const MetadataOptions& options)
+EpisodeFetcher::EpisodeFetcher(Source& source,
+                               const MetadataOptions& options,
+                               FetchedRecordings recordings)
     : options_(options),
+      recordings_(recordings),
       source_(std::make_unique<Limited>(source, options.fetch)),
       downloader_({.jobs = options.fetch.jobs,
                    .flush = options.fetch.keep_raw || !options.fetch.cache_dir.empty()}) {
@@ -216,6 +256,8 @@ EpisodeFetcher::EpisodeFetcher(Source& source, const MetadataOptions& options)
 }
 
 EpisodeFetcher::~EpisodeFetcher() = default;
+
+std::uint64_t EpisodeFetcher::bytes_read() const { return source_->bytes_read; }
 
 Status EpisodeFetcher::FetchWhole(const Episode& episode, const SourceEntry& file) {
   const std::string path = episode.path + "/" + file.name;
@@ -317,10 +359,14 @@ Result<std::uint64_t> EpisodeFetcher::Fetch(const std::string& relative_path,
     for (const RecordingFile& file : camera.files) {
       DF_RETURN_IF_ERROR(CheckStorePath(file.name));
       if (file.size_bytes == 0) DF_RETURN_IF_ERROR(WriteFile(episode.folder / file.name, ""));
-      if (&file != first) continue;
+      const bool is_wanted = recordings_ == FetchedRecordings::kHeads && file.size_bytes > 0;
+      if (&file != first && !is_wanted) continue;
       work.emplace_back([&] {
-        return FetchHead(
-            *source_, relative_path + "/" + file.name, file.size_bytes, episode.folder / file.name);
+        return FetchHead(*source_,
+                         relative_path + "/" + file.name,
+                         file.size_bytes,
+                         episode.folder / file.name,
+                         recordings_);
       });
     }
   }
@@ -331,7 +377,8 @@ Result<std::uint64_t> EpisodeFetcher::Fetch(const std::string& relative_path,
     if (UuidFromMetadataName(file.name) || file.name == "trajectory.h5" || is_times) whole(file);
   }
   Status fetched = RunAll(work);
-  if (fetched) fetched = FetchRecordings(episode);
+  if (fetched && recordings_ == FetchedRecordings::kUsed) fetched = FetchRecordings(episode);
+  if (fetched) fetched = WriteListing(episode.files, episode.folder / kListedFile);
   if (!fetched) {
     (void)RemoveTree(episode.folder);
     return tl::unexpected(std::move(fetched).error());

@@ -3,10 +3,15 @@
 #include "droidflow/core/files.h"
 #include "droidflow/core/result_matchers.h"
 #include "droidflow/core/test_support.h"
+#include "droidflow/formats/mcap_reader.h"
+#include "droidflow/formats/mcap_writer.h"
+#include "droidflow/io/listing_cache.h"
 #include "droidflow/io/recordings.h"
 #include "droidflow/pipeline/synth.h"
 #include "droidflow/video/recording_summary.h"
+#include "droidflow/video/svo2_writer.h"
 
+#include <map>
 #include <mutex>
 
 namespace droidflow {
@@ -156,6 +161,69 @@ TEST_F(EpisodeFetcherTest, FetchesWhatIsNeededAndNoMore) {
   EXPECT_EQ(ReadFileText(to / episode_ / "trajectory.h5").value(),
             ReadFileText(raw() / episode_ / "trajectory.h5").value());
   EXPECT_EQ(fs::file_size(to / episode_ / "recordings/SVO/99.svo"), 0U);
+}
+
+TEST_F(EpisodeFetcherTest, SaysWhatWasListed) {
+  WatchedFolder source(raw());
+  EpisodeFetcher fetcher(source, options_);
+  ASSERT_THAT(fetcher.Fetch(episode_, folder_ / "fetched"), IsOk());
+  EXPECT_EQ(ReadListing(folder_ / "fetched" / episode_ / kListedFile).value(),
+            source.List(episode_, ListDepth::kTree).value());
+}
+
+TEST_F(EpisodeFetcherTest, FetchesHeadsOfAllRecordings) {
+  const fs::path mp4 = AnyMp4();
+  const fs::path copy = raw() / episode_ / "recordings/SVO" / mp4.stem() += ".svo";
+  const std::string whole = ReadFileText(mp4).value() + Filling("free", 1'000'000, /*wide=*/false);
+  for (const fs::path& file : {mp4, copy}) ASSERT_THAT(WriteFile(file, whole), IsOk());
+  WatchedFolder source(raw());
+  EpisodeFetcher fetcher(source, options_, FetchedRecordings::kHeads);
+  ASSERT_THAT(fetcher.Fetch(episode_, folder_ / "fetched"), IsOk());
+  std::uint64_t read_bytes = 0;
+  for (const auto& [path, count] : source.read_bytes) read_bytes += count;
+  EXPECT_EQ(fetcher.bytes_read(), read_bytes);
+  for (const fs::path& file : {mp4, copy}) {
+    const std::string name = fs::relative(file, raw());
+    EXPECT_EQ(fs::file_size(folder_ / "fetched" / name), whole.size());
+    EXPECT_GT(source.read_bytes[name], 0U);
+    EXPECT_LE(source.read_bytes[name], 3 * kHead_bytes);
+  }
+}
+
+/// A recording with a chunk for each message, and 300 kB behind each picture.
+void WriteLargeSvo2(const fs::path& small, const fs::path& large) {
+  const VideoOptions video{.codec = VideoCodec::kHevc, .width_px = 256, .height_px = 64};
+  Svo2Writer svo2 = Svo2Writer::Open(small, {.video = video, .serial = "1"}).value();
+  const RgbImage pair(video.width_px, video.height_px);
+  for (std::uint64_t i = 0; i < 12; ++i) ASSERT_THAT(svo2.Write(pair, 7 + i), IsOk());
+  ASSERT_THAT(svo2.Close(), IsOk());
+  ASSERT_THAT(MakeDirectories(large.parent_path()), IsOk());
+  McapReader reader = McapReader::Open(small).value();
+  McapWriter writer = McapWriter::Open(large, {.chunk_bytes = 1}).value();
+  std::map<std::string, std::uint16_t> channels;
+  for (McapMessage message; reader.Next(message).value();) {
+    const auto& [id, topic, encoding] = message.channel;
+    if (!channels.contains(topic)) channels[topic] = writer.AddChannel(topic, encoding, 0).value();
+    std::vector<std::byte> data(message.data.begin(), message.data.end());
+    if (topic.starts_with("Camera_SN")) data.resize(data.size() + 300'000);
+    ASSERT_THAT(writer.Write(channels[topic], message.log_time_ns, data), IsOk());
+  }
+  ASSERT_THAT(writer.Close(), IsOk());
+}
+
+TEST_F(EpisodeFetcherTest, AnSvo2FileTellsByWhatIsBetweenItsPictures) {
+  WriteLargeSvo2(folder_ / "small.svo2", folder_ / "svo/1.svo2");
+  const std::uint64_t size_bytes = fs::file_size(folder_ / "svo/1.svo2");
+  WatchedFolder source(folder_ / "svo");
+  const fs::path head = folder_ / "head/1.svo2";
+  ASSERT_THAT(FetchHead(source, "1.svo2", size_bytes, head, FetchedRecordings::kHeads), IsOk());
+  EXPECT_LT(source.read_bytes["1.svo2"], size_bytes / 2);
+  const RecordingSummary have = SummarizeRecording(head, SvoFrames::kUnknown).value();
+  EXPECT_EQ(have.info.frame_count, 12);
+  EXPECT_EQ(have.info.serial, "1");
+  EXPECT_EQ(have.info.width_px, 128);
+  EXPECT_EQ(have.frame_times_ns.back(), 7 + 11);
+  EXPECT_THAT(have.problems, testing::IsEmpty());
 }
 
 TEST_F(EpisodeFetcherTest, AMissingEpisodeHasAName) {

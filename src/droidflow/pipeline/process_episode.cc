@@ -6,8 +6,10 @@
 #include "droidflow/episode/status.h"
 #include "droidflow/formats/npy.h"
 #include "droidflow/formats/stl.h"
+#include "droidflow/io/listing_cache.h"
 #include "droidflow/io/metadata_reader.h"
 #include "droidflow/io/trajectory_reader.h"
+#include "droidflow/pipeline/episode_fetcher.h"
 #include "droidflow/pipeline/idle_steps.h"
 #include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/stereo_pairs.h"
@@ -312,11 +314,15 @@ bool IsDecoded(const EpisodeData& episode, const EpisodeCamera& camera) {
          });
 }
 
-/// Of a recording that was only looked into, size and time must do: there may be nothing behind its
-/// head.
+/// All that was read. Of a recording that was only looked into, size and time must do, or what its
+/// bucket says: there may be nothing behind its head.
 Status DescribeSourcesStep(const StepInput& in, EpisodeData& episode) {
   const fs::path dir = RawFolder(in.context.options, episode.ref);
   const bool is_fetched = dir.native().starts_with(FetchedFolder(in.context.options).native());
+  std::vector<SourceEntry> listed;
+  if (is_fetched) {
+    DF_ASSIGN_OR_RETURN(listed, ReadListing(dir / kListedFile));
+  }
   const auto add = [&](const fs::path& path, std::string name, bool whole) -> Status {
     SourceFile source{.file = std::move(name)};
     if (whole) {
@@ -325,6 +331,10 @@ Status DescribeSourcesStep(const StepInput& in, EpisodeData& episode) {
     DF_ASSIGN_OR_RETURN(const FileStamp stamp, StampOfFile(path));
     source.size_bytes = stamp.size_bytes;
     if (!whole && !is_fetched) source.modified_unix_ms = stamp.mtime_ns / 1'000'000;
+    if (!whole && is_fetched) {
+      const auto entry = std::ranges::find(listed, source.file, &SourceEntry::name);
+      if (entry != listed.end()) source.listed = *entry;
+    }
     episode.sources.push_back(std::move(source));
     return {};
   };
@@ -335,6 +345,12 @@ Status DescribeSourcesStep(const StepInput& in, EpisodeData& episode) {
     const auto& chosen = camera.recording.chosen;
     if (chosen) {
       DF_RETURN_IF_ERROR(add(chosen->path, chosen->name, IsDecoded(episode, camera)));
+    }
+    for (const std::string& name : camera.recording.opened) {
+      if (!chosen || name != chosen->name) DF_RETURN_IF_ERROR(add(dir / name, name, false));
+    }
+    if (const auto& times = camera.frame_times_file) {
+      DF_RETURN_IF_ERROR(add(*times, times->lexically_relative(dir).string(), /*whole=*/true));
     }
     const bool knows_itself = chosen && !chosen->summary.info.serial.empty();
     const std::string& serial = knows_itself ? chosen->summary.info.serial : camera.serial;

@@ -133,6 +133,10 @@ std::string FormatProvenance(const std::string& run_provenance,
         files.emplace_back(ProvenanceJson{{"file", source.file}, {"bytes", source.size_bytes}});
     if (!source.sha256.empty()) file["sha256"] = source.sha256;
     if (source.modified_unix_ms) file["modified_ms"] = *source.modified_unix_ms;
+    if (!source.listed) continue;
+    const SourceEntry& listed = *source.listed;
+    if (listed.crc32c) file["listed"]["crc32c"] = fmt::format("{:08x}", *listed.crc32c);
+    if (!listed.md5.empty()) file["listed"]["md5"] = listed.md5;
   }
   return json.dump(-1, ' ', false, ProvenanceJson::error_handler_t::replace);
 }

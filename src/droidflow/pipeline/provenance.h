@@ -4,6 +4,7 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/core/result.h"
+#include "droidflow/core/source.h"
 #include "droidflow/io/annotations.h"
 
 #include <cstdint>
@@ -40,8 +41,10 @@ struct FileChecksum {
 struct SourceFile {
   std::string file;  ///< relative to the raw episode's folder; calibration files by their name
   std::uint64_t size_bytes = 0;
-  std::string sha256 = {};                            ///< empty: it was not read whole
-  std::optional<std::int64_t> modified_unix_ms = {};  ///< of a file that was not read whole
+  std::string sha256 = {};  ///< of all its bytes, as they were read; empty: it was not read whole
+  // Of a file that was not read whole: one of this machine, or what the bucket says of it.
+  std::optional<std::int64_t> modified_unix_ms = {};
+  std::optional<SourceEntry> listed = {};
 };
 
 /// What is the same for all episodes of a run, a JSON object: `commit`, `config_sha256`,

@@ -98,6 +98,7 @@ Result<RecordingChoice> ChooseRecording(const CameraRecordings& recordings,
   for (const RecordingFile& file : recordings.files) {
     choice.files.push_back({file.name, "MP4 files are not wanted"});
     if (IsMp4(file.kind) && !wants_mp4) continue;
+    if (file.size_bytes > 0) choice.opened.push_back(file.name);
     Result<Candidate> candidate = LookInto(file);
     if (!candidate) {
       if (MayPass(candidate.error())) return tl::unexpected(candidate.error());

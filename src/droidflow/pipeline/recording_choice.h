@@ -38,10 +38,11 @@ struct ChosenRecording {
 
 struct RecordingChoice {
   std::optional<ChosenRecording> chosen;
-  std::string reason;              ///< "stereo_mp4 comes first", "no stereo_mp4, svo2; svo is next"
-  Considerations files;            ///< every file of the camera
-  std::vector<Warning> warnings;   ///< files that are broken
-  bool has_broken_stereo = false;  ///< one of them should show both eyes
+  std::string reason;    ///< "stereo_mp4 comes first", "no stereo_mp4, svo2; svo is next"
+  Considerations files;  ///< every file of the camera
+  std::vector<std::string> opened;  ///< of `files`, those into which it was looked
+  std::vector<Warning> warnings;    ///< files that are broken
+  bool has_broken_stereo = false;   ///< one of them should show both eyes
 };
 
 /// Takes the first kind of `order` that the camera has a readable recording of. Only headers and
