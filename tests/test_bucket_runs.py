@@ -355,6 +355,80 @@ def test_a_small_disk_budget_does_not_stop_the_run(droidflow, filmed, films, tmp
     assert not [p for p in (tmp_path / "fast").rglob("*") if p.is_file()]
 
 
+def explained(droidflow, data: Dataset, what, *roots, code: int = 0, **options) -> dict:
+    """What is the same wherever the files are."""
+    done = droidflow("explain", what, *inputs(data, *roots), "--points", 4, "--json", code=code, **options)
+    told = json.loads(done.stdout)
+    for file in told["files"]:
+        if file["file"] == "quality.json":
+            del file["bytes"]  # it says how the recordings are known
+    for folder in told["folders"]:
+        folder["root"] = str(roots.index(folder["root"]))
+    return told
+
+
+@pytest.mark.parametrize("video, steps, seed", [("stereo", 12, 5), ("svo2", 20, 7)])
+def test_explain_says_what_it_says_over_a_folder(droidflow, bucket, synth, tmp_path, video, steps, seed):
+    made = synth(episodes=2, steps=steps, seed=seed, video=video)
+    data = copy_dataset(made, tmp_path / "data")
+    episode = data.episodes()[0]
+    recordings = [p for p in (data.raw / episode).rglob("recordings/*/*") if p.stat().st_size]
+    if video == "stereo":
+        with recordings[0].open("ab") as file:
+            file.write((2_000_000).to_bytes(4, "big") + b"free" + bytes(2_000_000 - 8))
+    shutil.copytree(data.raw, bucket.raw, dirs_exist_ok=True)
+    here = explained(droidflow, data, data.uuid(episode), str(data.raw))
+    (tmp_path / "tmp").mkdir()
+    env = bucket.env | {"TMPDIR": str(tmp_path / "tmp")}
+    there = explained(droidflow, data, data.uuid(episode), ROOT, env=env)
+    assert not list((tmp_path / "tmp").iterdir())
+
+    assert (here.pop("root"), there.pop("root")) == (str(data.raw), ROOT)
+    assert here.pop("fetched_bytes") is None
+    fetched = there.pop("fetched_bytes")
+    assert there == here
+    small = sum(p.stat().st_size for p in (data.raw / episode).iterdir() if p.is_file())
+    assert small < fetched < small + 3 * len(recordings) * HEAD_BYTES
+    if video == "stereo":
+        assert fetched < recordings[0].stat().st_size
+    [listing] = listings(bucket)
+    assert urllib.parse.quote(f"{PREFIX}/{episode.parent}/", safe="") in listing
+
+
+def test_explain_over_buckets_says_what_is_wrong_and_where(droidflow, filled, stills, tmp_path):
+    first, second = stills.episodes()[:2]
+    uuid = stills.uuid(second)
+    roots = (str(tmp_path / "raw"), ROOT)
+    shutil.copytree(stills.raw / first, tmp_path / "raw" / first)
+    cache = tmp_path / "cache"
+    given = ("explain", uuid, *inputs(stills, *roots), "--cache-dir", cache)
+    text = droidflow(*given, code=0, env=filled.env).stdout
+    assert re.search(rf"^in +{ROOT}$", text, re.M) and re.search(r"^fetched +\d", text, re.M)
+    assert text.index(f"looked for in {tmp_path}") < text.index(f"looked for in {ROOT}")
+    assert (cache / second / "trajectory.h5").read_bytes() == (stills.raw / second / "trajectory.h5").read_bytes()
+
+    [recording, *_] = sorted((filled.raw / second).glob("recordings/MP4/*.mp4"))
+    recording.write_bytes(b"no film")
+    told = explained(droidflow, stills, uuid, *roots, env=filled.env)
+    [warning] = [w["text"] for w in told["warnings"] if w["code"] == "recording_broken"]
+    assert warning.endswith(f"{ROOT}/{recording.relative_to(filled.raw)}")
+    (filled.raw / second / "trajectory.h5").write_bytes(b"")
+    told = explained(droidflow, stills, str(second), ROOT, code=3, env=filled.env)
+    assert (told["status"], told["stage"], told["root"]) == ("bad_trajectory", "trajectory", ROOT)
+    assert told["message"].endswith(f"{ROOT}/{second}/trajectory.h5")
+    filled.fault(about="metadata_.*media", status=404, count=None)
+    told = explained(droidflow, stills, uuid, ROOT, code=3, env=filled.env)
+    assert (told["status"], told["stage"], told["outcome"]) == ("not_in_bucket", "fetch", "quarantined")
+
+    missing = "TRI+00000000+2023-11-03-12h-00m-00s"
+    told = explained(droidflow, stills, missing, *roots, code=10, env=filled.env)
+    assert (told["outcome"], told["root"]) == ("not_found", None)
+    assert {folder["root"] for folder in told["folders"]} == {"0", "1"}
+    half = len(told["folders"]) // 2
+    strip = [{k: v for k, v in folder.items() if k != "root"} for folder in told["folders"]]
+    assert strip[:half] == strip[half:], "the same names are tried everywhere"
+
+
 def test_other_commands_want_a_folder(droidflow, filled, stills, tmp_path):
     uuid = stills.uuid(stills.episodes()[0])
     done = droidflow("tracks", "--episode-id", uuid, *inputs(stills), "--out", tmp_path, code=2, env=filled.env)

@@ -338,7 +338,8 @@ def test_explain_tells_folders_and_files_that_will_not_do(droidflow, data, tmp_p
     assert (told["status"], told["stage"], told["files"]) == ("bad_trajectory", "trajectory", [])
     shutil.rmtree(copy.raw / first)
     told = explain(droidflow, copy, uuid, code=10)
-    assert told["status"] == "not_found" and chosen(told["folders"]) is None
+    assert (told["status"], told["outcome"]) == ("not_found", "not_found")
+    assert chosen(told["folders"]) is None
     assert len(told["folders"]) > 10
 
 
@@ -346,7 +347,9 @@ def test_explain_reads_well_and_leaves_nothing(droidflow, data, tmp_path):
     episode = data.episodes()[0]
     env = {"TMPDIR": str(tmp_path)}
     text = droidflow("explain", data.uuid(episode), *data.inputs, code=0, env=env).stdout
-    assert f"-> {episode}" in text and "tracks_3d <f4 [12,960,3]" in text
+    assert re.search(f"^folder +{episode}$", text, re.M) and f"-> {episode}" in text
+    assert re.search(f"^in +{data.raw}$", text, re.M) and "fetched" not in text
+    assert "tracks_3d <f4 [12,960,3]" in text
     assert re.search(r"would be written\n", text) and not list(tmp_path.iterdir())
     assert droidflow("explain", "no-uuid", *data.inputs, code=2).stderr
 

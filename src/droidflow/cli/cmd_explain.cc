@@ -2,6 +2,8 @@
 #include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
+#include "droidflow/core/stop.h"
+#include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/explain.h"
 
 #include <algorithm>
@@ -60,7 +62,20 @@ Json JsonOfCamera(const EpisodeCamera& camera, const std::string& no_depth) {
           {"no_depth", no_depth.empty() ? Json(nullptr) : Json(no_depth)}};
 }
 
+/// Not found, or what a run would make of it.
+const char* OutcomeOf(const Explanation& explanation) {
+  if (!explanation.ref) return "not_found";
+  return explanation.outcome ? "done" : "quarantined";
+}
+
 Json ToJson(const Explanation& explanation) {
+  Json folders = Json::array();
+  for (const auto& [root, considered] : explanation.looked_for) {
+    for (Json& folder : ToJson(considered)) {
+      folder["root"] = root;
+      folders.push_back(std::move(folder));
+    }
+  }
   Json calibrations = Json::array();
   for (const RankedCalibration& ranked : explanation.calibrations) {
     calibrations.push_back(ToJson(ranked));
@@ -83,11 +98,13 @@ Json ToJson(const Explanation& explanation) {
   const Status& outcome = explanation.outcome;
   Json json = {{"uuid", nullptr},
                {"folder", nullptr},
-               {"outcome", outcome ? "done" : "quarantined"},
+               {"root", nullptr},
+               {"fetched_bytes", nullptr},
+               {"outcome", OutcomeOf(explanation)},
                {"status", outcome ? Json(nullptr) : Json(outcome.error().status)},
                {"message", outcome ? Json(nullptr) : Json(outcome.error().message)},
                {"stage", outcome ? Json(nullptr) : Json(explanation.failed_stage)},
-               {"folders", ToJson(explanation.folders)},
+               {"folders", folders},
                {"calibrations", calibrations},
                {"cameras", cameras},
                {"warnings", warnings},
@@ -95,7 +112,9 @@ Json ToJson(const Explanation& explanation) {
   if (explanation.ref) {
     json["uuid"] = explanation.ref->uuid;
     json["folder"] = explanation.ref->relative_path;
+    json["root"] = explanation.root;
   }
+  if (explanation.fetched_bytes) json["fetched_bytes"] = *explanation.fetched_bytes;
   return json;
 }
 
@@ -108,22 +127,31 @@ void Print(std::string_view title, const Considerations& considered) {
 
 void Print(const Explanation& explanation) {
   if (explanation.ref) {
-    fmt::print("{}\n{}\n", explanation.ref->uuid, explanation.ref->relative_path);
+    fmt::print("episode  {}\nfolder   {}\nin       {}\n",
+               explanation.ref->uuid,
+               explanation.ref->relative_path,
+               explanation.root);
+    if (explanation.fetched_bytes) {
+      fmt::print("fetched  {}: small files whole, of recordings what tells their kind and length\n",
+                 FormatBytes(static_cast<double>(*explanation.fetched_bytes)));
+    }
+    fmt::print("\n-> is before what is chosen\n");
   }
   // Dozens of names that are not there say no more than their number.
   const auto is_absent = [](const Considered& folder) {
     return folder.finding.starts_with("no such folder");
   };
-  Considerations there = explanation.folders;
-  const auto absent = std::erase_if(there, is_absent);
-  if (!explanation.folders.empty()) {
-    Print("\nfolders looked for", there);
+  for (const auto& [root, folders] : explanation.looked_for) {
+    if (folders.empty()) continue;
+    Considerations there = folders;
+    const auto absent = std::erase_if(there, is_absent);
+    Print(fmt::format("{}folders looked for in {}", explanation.ref ? "\n" : "", root), there);
     if (absent > 0) fmt::print("     {} names that are not there (--json lists them)\n", absent);
   }
   if (!explanation.calibrations.empty()) {
-    fmt::print("\ncalibrations of the annotations\n");
+    fmt::print("\ncalibrations of the annotations, ranked from 0 (worst) to 1 (best) among all\n");
     std::vector<std::vector<std::string>> rows{
-        {"camera", "file", "metric", "value", "source", "rank", "of"}};
+        {"camera", "file", "metric", "value", "source", "rank", "episodes"}};
     for (const RankedCalibration& ranked : explanation.calibrations) {
       const CameraCalibration& calibration = ranked.calibration;
       rows.push_back(
@@ -145,7 +173,7 @@ void Print(const Explanation& explanation) {
     const std::string& why = camera.recording.reason;
     Print(fmt::format("  recording: {}", why.empty() ? "no file" : why), camera.recording.files);
     const std::string& no_depth = explanation.depth[i].reason;
-    fmt::print("  depth: {}\n", no_depth.empty() ? "with full" : no_depth);
+    fmt::print("  depth: {}\n", no_depth.empty() ? "by 'droidflow full'" : "none, " + no_depth);
   }
   if (!explanation.warnings.empty()) fmt::print("\nwarnings\n");
   for (const Warning& warning : explanation.warnings) {
@@ -153,13 +181,21 @@ void Print(const Explanation& explanation) {
   }
   if (!explanation.outcome) {
     const Error& error = explanation.outcome.error();
-    fmt::print(
-        "\nquarantined, {} at {}: {}\n", error.status, explanation.failed_stage, error.message);
+    if (explanation.ref) {
+      fmt::print("\na run would quarantine it, {} in stage {}: {}\n",
+                 error.status,
+                 explanation.failed_stage,
+                 error.message);
+    } else {
+      // Where it was looked for stands above.
+      const bool is_told = !explanation.looked_for.front().folders.empty();
+      fmt::print("\nnot found{}\n", is_told ? "" : ": " + error.message);
+    }
     return;
   }
   fmt::print("\nwould be written\n");
   for (const ExplainedFile& file : explanation.files) {
-    fmt::print("  {}  {} bytes\n", file.file, file.size_bytes);
+    fmt::print("  {}  {}\n", file.file, FormatBytes(static_cast<double>(file.size_bytes)));
     for (const ExplainedArray& array : file.arrays) {
       fmt::print("    {} {} [{}]\n", array.name, array.dtype, fmt::join(array.shape, ","));
     }
@@ -173,6 +209,7 @@ int RunExplain(const ExplainCommand& command) {
     fmt::print("{}", FormatConfig(*options));
     return kExitDone;
   }
+  if (HasBucket(options->input)) InstallStopHandlers();  // so that nothing stays in $TMPDIR
   const Result<Explanation> explanation = ExplainEpisode(*options, command.episode);
   if (!explanation) return Report(explanation.error());
   if (command.json) {
@@ -195,15 +232,21 @@ void AddExplainCommand(CLI::App& app, int& exit_code) {
       ->type_name("");
   using Group = OptionInfo::Group;
   command->flags.AddTo(*sub, {Group::kInput, Group::kTrack});
+  command->flags.AddKeys(
+      *sub, {"download_jobs", "download_rate", "stall_timeout", "cache_dir", "cache_gb"});
   sub->add_flag("--json", command->json, "Print JSON");
   sub->footer(
       "An arrow is before what is chosen. The episode is done as by 'droidflow metadata' into a\n"
-      "folder that is removed again; nothing else is written.\n"
+      "folder in $TMPDIR that is removed again; nothing else is written.\n"
+      "DIR of --droid-root may be gs://BUCKET/FOLDER: the folder of the episode's date is listed,\n"
+      "and metadata, trajectory and heads of recordings are fetched, never a whole recording.\n"
+      "--measure-rows, which takes those, is left out then.\n"
       "Example:\n"
       "  droidflow explain AUTOLab+5d05c5aa+2023-08-12-16h-26m-07s --droid-root /data/droid_raw "
       "\\\n"
       "      --annotations /data/annotations --conf-dir /data/zed_conf\n"
-      "Exit status: 0 done, 1 failed, 2 usage, 3 a run would quarantine it, 10 it is not there.");
+      "Exit status: 0 done, 1 failed, 2 usage, 3 a run would quarantine it, 10 it is not there, "
+      "130 stopped by a signal.");
   sub->callback([command, &exit_code] { exit_code = RunExplain(*command); });
 }
 

@@ -97,8 +97,32 @@ std::optional<std::chrono::year_month_day> DateOf(const EpisodeId& id) {
   return date;
 }
 
+// The folders of a raw root on this machine.
+class LocalFolders : public EpisodeFolders {
+ public:
+  explicit LocalFolders(const fs::path& root) : root_(root) {}
+
+  std::string Describe() const override { return root_.string(); }
+  Result<FolderSearch> FindFolderWith(const std::string& file, const std::string& date) override {
+    DF_ASSIGN_OR_RETURN(const std::vector<std::string> names, FoldersIn(root_ / date));
+    std::error_code ignored;
+    const auto found = std::ranges::find_if(names, [&](const std::string& name) {
+      return fs::exists(root_ / date / name / file, ignored);
+    });
+    if (found == names.end()) return FolderSearch{.folders = names.size()};
+    return FolderSearch{.folders = names.size(), .found = *found};
+  }
+  Result<std::optional<std::string>> UuidOf(const std::string& relative_path) override {
+    if (!IsFolder(root_ / relative_path)) return std::nullopt;
+    return UuidOfFolder(root_ / relative_path);
+  }
+
+ private:
+  const fs::path& root_;
+};
+
 // A folder that may be the episode's: it has the uuid, or no metadata that says otherwise.
-Result<std::optional<EpisodeRef>> Candidate(const fs::path& root,
+Result<std::optional<EpisodeRef>> Candidate(EpisodeFolders& folders,
                                             const std::string& relative_path,
                                             std::string_view uuid,
                                             std::string_view where_from,
@@ -107,37 +131,37 @@ Result<std::optional<EpisodeRef>> Candidate(const fs::path& root,
     finding += fmt::format(" ({})", where_from);
     considered.push_back({relative_path, std::move(finding), chosen});
   };
-  if (!IsFolder(root / relative_path)) {
+  DF_ASSIGN_OR_RETURN(const std::optional<std::string> found, folders.UuidOf(relative_path));
+  if (!found) {
     note("no such folder", /*chosen=*/false);
     return std::nullopt;
   }
-  DF_ASSIGN_OR_RETURN(EpisodeRef ref, RefOfFolder(root, relative_path));
-  if (!ref.uuid.empty() && ref.uuid != uuid) {
-    note("its metadata is of " + ref.uuid, /*chosen=*/false);
+  if (!found->empty() && *found != uuid) {
+    note("its metadata is of " + *found, /*chosen=*/false);
     return std::nullopt;
   }
+  DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(relative_path));
+  ref.uuid = *found;
   note(ref.uuid.empty() ? "no metadata says otherwise" : "its metadata is of the episode",
        /*chosen=*/true);
   return ref;
 }
 
-Result<std::optional<EpisodeRef>> FindByMetadata(const fs::path& root,
+Result<std::optional<EpisodeRef>> FindByMetadata(EpisodeFolders& folders,
                                                  const std::vector<std::string>& date_folders,
                                                  std::string_view uuid,
                                                  Considerations& considered) {
   const std::string file_name = fmt::format("metadata_{}.json", uuid);
   for (const std::string& date : date_folders) {
-    DF_ASSIGN_OR_RETURN(const std::vector<std::string> folders, FoldersIn(root / date));
-    for (const std::string& folder : folders) {
-      const std::string relative_path = fmt::format("{}/{}", date, folder);
-      std::error_code ignored;
-      if (!fs::exists(root / relative_path / file_name, ignored)) continue;
-      DF_ASSIGN_OR_RETURN(EpisodeRef ref, EpisodeRefFromPath(relative_path));
+    DF_ASSIGN_OR_RETURN(const FolderSearch search, folders.FindFolderWith(file_name, date));
+    if (search.found) {
+      DF_ASSIGN_OR_RETURN(EpisodeRef ref,
+                          EpisodeRefFromPath(fmt::format("{}/{}", date, *search.found)));
       ref.uuid = uuid;
-      considered.push_back({relative_path, "has " + file_name, /*chosen=*/true});
+      considered.push_back({ref.relative_path, "has " + file_name, /*chosen=*/true});
       return ref;
     }
-    considered.push_back({date, fmt::format("{} folders, none has {}", folders.size(), file_name)});
+    considered.push_back({date, fmt::format("{} folders, none has {}", search.folders, file_name)});
   }
   return std::nullopt;
 }
@@ -218,6 +242,14 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
                                std::string_view uuid,
                                const Annotations* annotations,
                                Considerations* considered) {
+  LocalFolders folders(root);
+  return FindEpisode(folders, uuid, annotations, considered);
+}
+
+Result<EpisodeRef> FindEpisode(EpisodeFolders& folders,
+                               std::string_view uuid,
+                               const Annotations* annotations,
+                               Considerations* considered) {
   Considerations nobody_asks;
   if (considered == nullptr) considered = &nobody_asks;
   const Result<EpisodeId> id = ParseEpisodeId(uuid);
@@ -228,7 +260,7 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
     DF_ASSIGN_OR_RETURN(const std::optional<std::string> mapped, annotations->PathOf(uuid));
     if (mapped && EpisodeRefFromPath(*mapped)) {
       DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> ref,
-                          Candidate(root, *mapped, uuid, "the annotations' path", *considered));
+                          Candidate(folders, *mapped, uuid, "the annotations' path", *considered));
       if (ref) return *std::move(ref);
       tried = fmt::format("the annotations' path {}, ", *mapped);
     }
@@ -236,7 +268,7 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
 
   const std::vector<std::string> date_folders = LikelyDateFolders(*id);
   DF_ASSIGN_OR_RETURN(std::optional<EpisodeRef> by_metadata,
-                      FindByMetadata(root, date_folders, uuid, *considered));
+                      FindByMetadata(folders, date_folders, uuid, *considered));
   if (by_metadata) return *std::move(by_metadata);
 
   const std::vector<std::string> variants = EpisodeFolderVariants(*id);
@@ -244,7 +276,8 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
     for (const std::string& variant : variants) {
       DF_ASSIGN_OR_RETURN(
           std::optional<EpisodeRef> ref,
-          Candidate(root, fmt::format("{}/{}", date, variant), uuid, "by its name", *considered));
+          Candidate(
+              folders, fmt::format("{}/{}", date, variant), uuid, "by its name", *considered));
       if (ref) return *std::move(ref);
     }
   }
@@ -258,7 +291,7 @@ Result<EpisodeRef> FindEpisode(const fs::path& root,
       uuid,
       fmt::join(date_folders, ", "),
       fmt::join(variants, ", "),
-      root.string());
+      folders.Describe());
 }
 
 Result<EpisodeRef> FindEpisodeByPath(const fs::path& root, const fs::path& path) {

@@ -4,7 +4,9 @@
 #include "droidflow/episode/considered.h"
 #include "droidflow/episode/episode.h"
 
+#include <cstddef>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -39,6 +41,37 @@ class Annotations;
 /// @param considered   is given every folder that was looked for; may be null.
 /// @return status not_found, naming what was tried; kUsage for a text that is no uuid.
 [[nodiscard]] Result<EpisodeRef> FindEpisode(const std::filesystem::path& root,
+                                             std::string_view uuid,
+                                             const Annotations* annotations,
+                                             Considerations* considered = nullptr);
+
+struct FolderSearch {
+  std::size_t folders = 0;                ///< that are there
+  std::optional<std::string> found = {};  ///< name of the first that has it
+};
+
+/// A place where an episode is looked for.
+///
+/// Errors  the place's.
+class EpisodeFolders {
+ public:
+  EpisodeFolders() = default;
+  EpisodeFolders(const EpisodeFolders&) = delete;
+  EpisodeFolders& operator=(const EpisodeFolders&) = delete;
+  virtual ~EpisodeFolders() = default;
+
+  /// For messages.
+  [[nodiscard]] virtual std::string Describe() const = 0;
+  /// Looks for a file of this name in the folders of a "{lab}/{outcome}/{date}".
+  [[nodiscard]] virtual Result<FolderSearch> FindFolderWith(const std::string& file,
+                                                            const std::string& date) = 0;
+  /// By a folder's metadata file, empty without one. Nothing: there is no such folder.
+  [[nodiscard]] virtual Result<std::optional<std::string>> UuidOf(
+      const std::string& relative_path) = 0;
+};
+
+/// The same in any place.
+[[nodiscard]] Result<EpisodeRef> FindEpisode(EpisodeFolders& folders,
                                              std::string_view uuid,
                                              const Annotations* annotations,
                                              Considerations* considered = nullptr);

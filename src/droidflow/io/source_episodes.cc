@@ -41,11 +41,6 @@ std::string DateFolderOf(const std::string& relative_path) {
   return relative_path.substr(0, relative_path.rfind('/'));
 }
 
-std::string_view FolderNameOf(const SourceEpisode& episode) {
-  const std::string_view path = episode.ref.relative_path;
-  return path.substr(path.rfind('/') + 1);
-}
-
 // The names of a folder's folders; of one that is not there, none.
 Result<std::vector<std::string>> SubfoldersOf(Source& source, const std::string& folder) {
   std::vector<std::string> names;
@@ -156,67 +151,53 @@ void SourceEpisodeFinder::ListAhead(std::span<const std::string> entries, int jo
   }
 }
 
-Result<SourceEpisode> SourceEpisodeFinder::FindByPath(const EpisodeRef& ref) {
-  DF_ASSIGN_OR_RETURN(const auto* episodes, OfDate(DateFolderOf(ref.relative_path)));
-  for (const SourceEpisode& episode : *episodes) {
-    if (episode.ref.relative_path == ref.relative_path) return episode;
-  }
-  return FailAs(status::kNotFound,
-                ErrorKind::kNotFound,
-                "no such episode folder: {}/{}",
-                source_.Describe(),
-                ref.relative_path);
+Result<const SourceEpisode*> SourceEpisodeFinder::At(const std::string& relative_path) {
+  DF_ASSIGN_OR_RETURN(const auto* episodes, OfDate(DateFolderOf(relative_path)));
+  const auto found = std::ranges::find(
+      *episodes, relative_path, [](const SourceEpisode& episode) -> const std::string& {
+        return episode.ref.relative_path;
+      });
+  return found == episodes->end() ? nullptr : &*found;
 }
 
-Result<SourceEpisode> SourceEpisodeFinder::Find(const std::string& entry) {
-  if (entry.find('/') != std::string::npos) {
-    const std::size_t end = entry.find_last_not_of('/') + 1;
-    const Result<EpisodeRef> ref = EpisodeRefFromPath(entry.substr(0, end));
+Result<FolderSearch> SourceEpisodeFinder::FindFolderWith(const std::string& file,
+                                                         const std::string& date) {
+  DF_ASSIGN_OR_RETURN(const auto* episodes, OfDate(date));
+  const auto found = std::ranges::find_if(*episodes, [&](const SourceEpisode& episode) {
+    return std::ranges::find(episode.files, file, &SourceEntry::name) != episode.files.end();
+  });
+  if (found == episodes->end()) return FolderSearch{.folders = episodes->size()};
+  return FolderSearch{.folders = episodes->size(),
+                      .found = found->ref.relative_path.substr(date.size() + 1)};
+}
+
+Result<std::optional<std::string>> SourceEpisodeFinder::UuidOf(const std::string& relative_path) {
+  DF_ASSIGN_OR_RETURN(const SourceEpisode* const episode, At(relative_path));
+  if (episode == nullptr) return std::nullopt;
+  return episode->ref.uuid;
+}
+
+Result<SourceEpisode> SourceEpisodeFinder::Find(const std::string& entry,
+                                                Considerations* considered) {
+  const bool is_path = entry.find('/') != std::string::npos;
+  Result<EpisodeRef> ref;
+  if (is_path) {
+    ref = EpisodeRefFromPath(entry.substr(0, entry.find_last_not_of('/') + 1));
     if (!ref) return Fail(ErrorKind::kUsage, "{}", ref.error().message);
-    return FindByPath(*ref);
+  } else {
+    DF_ASSIGN_OR_RETURN(ref, FindEpisode(*this, entry, annotations_, considered));
   }
-  const Result<EpisodeId> id = ParseEpisodeId(entry);
-  if (!id) return Fail(ErrorKind::kUsage, "{}", id.error().message);
-  // A folder of another episode's metadata is not the one, whatever its name.
-  const auto is_free = [&](const SourceEpisode& episode) {
-    return episode.ref.uuid.empty() || episode.ref.uuid == entry;
-  };
-  const auto named = [&](SourceEpisode episode) {
-    episode.ref.uuid = entry;
-    return episode;
-  };
-  if (annotations_ != nullptr) {
-    DF_ASSIGN_OR_RETURN(const std::optional<std::string> mapped, annotations_->PathOf(entry));
-    const Result<EpisodeRef> ref = EpisodeRefFromPath(mapped.value_or(""));
-    if (ref) {
-      Result<SourceEpisode> episode = FindByPath(*ref);
-      if (episode && is_free(*episode)) return named(*std::move(episode));
-      if (!episode && episode.error().kind != ErrorKind::kNotFound) return episode;
-    }
+  DF_ASSIGN_OR_RETURN(const SourceEpisode* const found, At(ref->relative_path));
+  if (found == nullptr) {
+    return FailAs(status::kNotFound,
+                  ErrorKind::kNotFound,
+                  "no such episode folder: {}/{}",
+                  source_.Describe(),
+                  ref->relative_path);
   }
-  const std::vector<std::string> date_folders = LikelyDateFolders(*id);
-  const std::vector<std::string> variants = EpisodeFolderVariants(*id);
-  for (const bool by_name : {false, true}) {
-    for (const std::string& date_folder : date_folders) {
-      DF_ASSIGN_OR_RETURN(const auto* episodes, OfDate(date_folder));
-      for (const SourceEpisode& episode : *episodes) {
-        const bool fits =
-            by_name ? is_free(episode) &&
-                          std::ranges::find(variants, FolderNameOf(episode)) != variants.end()
-                    : episode.ref.uuid == entry;
-        if (fits) return named(episode);
-      }
-    }
-  }
-  return FailAs(status::kNotFound,
-                ErrorKind::kNotFound,
-                "no folder for {}: tried a metadata_{}.json in the folders [{}], and there the "
-                "names [{}]: {}",
-                entry,
-                entry,
-                fmt::join(date_folders, ", "),
-                fmt::join(variants, ", "),
-                source_.Describe());
+  SourceEpisode episode = *found;
+  if (!is_path) episode.ref.uuid = entry;
+  return episode;
 }
 
 Result<WantedFiles> ParseWantedFiles(std::string_view text) {

@@ -4,7 +4,9 @@
 
 #include "droidflow/core/result.h"
 #include "droidflow/core/source.h"
+#include "droidflow/episode/considered.h"
 #include "droidflow/episode/episode.h"
+#include "droidflow/io/episode_finder.h"
 
 #include <map>
 #include <optional>
@@ -14,8 +16,6 @@
 #include <vector>
 
 namespace droidflow {
-
-class Annotations;
 
 /// An episode and what its folder holds.
 struct SourceEpisode {
@@ -38,7 +38,7 @@ struct SourceEpisode {
 /// Finds episodes in a source, with one listing per date folder that it looks into.
 ///
 /// Memory  the listings, 200 bytes per file.
-class SourceEpisodeFinder {
+class SourceEpisodeFinder : private EpisodeFolders {
  public:
   /// @param annotations  may be null; both must outlive the finder.
   SourceEpisodeFinder(Source& source, const Annotations* annotations)
@@ -48,12 +48,20 @@ class SourceEpisodeFinder {
   /// cannot be listed Find tells.
   void ListAhead(std::span<const std::string> entries, int jobs);
 
-  /// By uuid, in the order of FindEpisode, or by "{lab}/{outcome}/{date}/{folder}".
+  /// By uuid, as FindEpisode does, or by "{lab}/{outcome}/{date}/{folder}".
+  ///
+  /// @param considered  is given every folder that was looked for; may be null.
   /// @return status not_found; kUsage for a text that is neither.
-  [[nodiscard]] Result<SourceEpisode> Find(const std::string& entry);
+  [[nodiscard]] Result<SourceEpisode> Find(const std::string& entry,
+                                           Considerations* considered = nullptr);
 
  private:
-  Result<SourceEpisode> FindByPath(const EpisodeRef& ref);
+  std::string Describe() const override { return source_.Describe(); }
+  Result<FolderSearch> FindFolderWith(const std::string& file, const std::string& date) override;
+  Result<std::optional<std::string>> UuidOf(const std::string& relative_path) override;
+
+  /// Null: there is no such folder.
+  Result<const SourceEpisode*> At(const std::string& relative_path);
   Result<const std::vector<SourceEpisode>*> OfDate(const std::string& date_folder);
 
   Source& source_;

@@ -114,6 +114,40 @@ TEST_F(SourceEpisodesTest, AreFoundByTheirFolderWhereNoMetadataSaysOtherwise) {
               FailsAs("not_found", HasSubstr("IRIS/failure/2023-07-06")));
 }
 
+TEST_F(SourceEpisodesTest, AreLookedForAsInAFolder) {
+  const std::string claimed = "IRIS/success/2023-07-07/Fri_Jul__7_09:42:23_2023";
+  const auto told = [&] {
+    Considerations here;
+    Considerations there;
+    const Result<EpisodeRef> folder = FindEpisode(directory_.path(), kFriday, nullptr, &here);
+    const Result<SourceEpisode> found =
+        SourceEpisodeFinder(*source_, nullptr).Find(kFriday, &there);
+    EXPECT_EQ(found.has_value(), folder.has_value());
+    if (found && folder) EXPECT_EQ(found->ref.relative_path, folder->relative_path);
+    if (!found && !folder) EXPECT_EQ(found.error().message, folder.error().message);
+    EXPECT_EQ(there.size(), here.size());
+    std::string chosen;
+    for (std::size_t i = 0; i < std::min(here.size(), there.size()); ++i) {
+      EXPECT_EQ(there[i].what, here[i].what);
+      EXPECT_EQ(there[i].finding, here[i].finding);
+      EXPECT_EQ(there[i].chosen, here[i].chosen);
+      if (there[i].chosen) chosen = there[i].what;
+    }
+    return chosen;
+  };
+  Put(claimed + "/metadata_IRIS+other+2023-07-07-09h-42m-23s.json");
+  EXPECT_EQ(told(), "");
+  // Of two names that would do, the more usual one.
+  Put("IRIS/failure/2023-07-08/Fri_Jul__7_09-42-23_2023/trajectory.h5");
+  Put("IRIS/failure/2023-07-08/Fri_Jul__7_09_42_23_2023/trajectory.h5");
+  EXPECT_EQ(told(), "IRIS/failure/2023-07-08/Fri_Jul__7_09_42_23_2023");
+  Put(fmt::format("IRIS/success/2023-07-06/a/metadata_{}.json", kFriday));
+  EXPECT_EQ(told(), "IRIS/success/2023-07-06/a");
+  // The second metadata file of a folder counts, too.
+  Put(fmt::format("{}/metadata_{}.json", claimed, kFriday));
+  EXPECT_EQ(told(), claimed);
+}
+
 TEST_F(SourceEpisodesTest, AreNotFoundByWhatIsNoName) {
   SourceEpisodeFinder finder(*source_, nullptr);
   EXPECT_THAT(finder.Find("IRIS/success/2023-07-07/none"),

@@ -78,51 +78,15 @@ void Rank(std::vector<ListedEpisode>& episodes, const SummariesByUuid& summaries
   }
 }
 
-/// A place of raw data.
-struct RawRoot {
-  std::string name;
-  std::unique_ptr<Source> bucket = {};  ///< null: a folder
-  std::unique_ptr<Source> listed = {};  ///< the bucket, with the listings that are kept
-  std::unique_ptr<SourceEpisodeFinder> finder = {};
-};
-
-Result<std::vector<RawRoot>> OpenRoots(const MetadataOptions& options,
-                                       const Annotations& annotations,
-                                       const fs::path& listings) {
-  std::vector<RawRoot> roots;
-  for (const std::string& name : options.input.Roots()) {
-    RawRoot& root = roots.emplace_back(RawRoot{.name = name});
-    if (!IsBucketUrl(name)) continue;
-    DF_ASSIGN_OR_RETURN(root.bucket, OpenRawSource(name, options.fetch));
-    root.listed = KeepListings(*root.bucket, listings);
-    root.finder = std::make_unique<SourceEpisodeFinder>(*root.listed, &annotations);
-  }
-  return roots;
-}
-
 ListedEpisode ListedIn(const RawRoot& root,
                        const SourceEpisode& episode,
                        const MetadataOptions& options) {
   ListedEpisode listed;
   listed.ref = episode.ref;
+  if (!root.bucket) return listed;
   listed.bucket = root.name;
   listed.fetch_bytes = BytesToFetch(episode.files, options);
   return listed;
-}
-
-Result<ListedEpisode> FindIn(const RawRoot& root,
-                             const std::string& entry,
-                             const MetadataOptions& options,
-                             const Annotations& annotations) {
-  ListedEpisode episode;
-  if (root.finder) {
-    DF_ASSIGN_OR_RETURN(const SourceEpisode found, root.finder->Find(entry));
-    return ListedIn(root, found, options);
-  }
-  DF_ASSIGN_OR_RETURN(episode.ref,
-                      IsFolderName(entry) ? FindEpisodeByPath(root.name, entry)
-                                          : FindEpisode(root.name, entry, &annotations));
-  return episode;
 }
 
 /// Fills in what is asked for: `found`, and what of it is not there.
@@ -136,21 +100,14 @@ Status FindAskedFor(const MetadataOptions& options,
   // Where the first root is a folder, few are likely to be missing there.
   if (roots[0].finder) roots[0].finder->ListAhead(entries, options.fetch.ListingJobs());
   for (const std::string& entry : entries) {
-    Result<ListedEpisode> episode = FindIn(roots[0], entry, options, annotations);
-    for (std::size_t i = 1;
-         i < roots.size() && !episode && episode.error().status == status::kNotFound;
-         ++i) {
-      episode = FindIn(roots[i], entry, options, annotations);
-    }
+    const Result<RootEpisode> episode = FindInRoots(roots, entry, annotations);
     if (episode) {
-      // A folder without metadata is known by the name it was asked for.
-      if (episode->ref.uuid.empty() && !IsFolderName(entry)) episode->ref.uuid = entry;
-      found.push_back(*std::move(episode));
+      found.push_back(ListedIn(*episode->root, episode->episode, options));
     } else if (episode.error().status == status::kNotFound) {
-      list.not_found.push_back(std::move(episode).error());
+      list.not_found.push_back(episode.error());
       list.not_found_uuids.push_back(entry);
     } else {
-      return tl::unexpected(std::move(episode).error());
+      return tl::unexpected(episode.error());
     }
   }
   return {};

@@ -3,8 +3,8 @@
 #include "droidflow/core/files.h"
 #include "droidflow/formats/npz_reader.h"
 #include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/episode_fetcher.h"
 #include "droidflow/pipeline/episode_list.h"
-#include "droidflow/pipeline/single_episode.h"
 
 #include <cstdlib>
 #include <map>
@@ -61,40 +61,81 @@ Result<std::vector<ExplainedFile>> DescribeFiles(const fs::path& directory) {
   return files;
 }
 
-Status Explain(const EpisodeContext& context,
-               std::string_view uuid_or_folder,
-               const fs::path& scratch,
-               Explanation& explanation) {
-  const Result<EpisodeRef> ref = FindSingleEpisode(context, uuid_or_folder, &explanation.folders);
-  if (!ref) {
-    if (ref.error().status.empty()) return tl::unexpected(ref.error());
-    explanation.outcome = tl::unexpected(ref.error());
-    explanation.failed_stage = "find";
-    return {};
+/// Whether a run would go on with other episodes.
+bool IsOfEpisode(const Error& error) {
+  return error.kind == ErrorKind::kInvalidData || error.kind == ErrorKind::kNotFound;
+}
+
+/// Names what was fetched by where it came from.
+void NameByRoot(const fs::path& fetched, Explanation& explanation) {
+  const auto rename = [&, prefix = fetched.string()](std::string& text) {
+    for (std::size_t at = 0; (at = text.find(prefix, at)) != std::string::npos;) {
+      text.replace(at, prefix.size(), explanation.root);
+      at += explanation.root.size();
+    }
+  };
+  for (EpisodeCamera& camera : explanation.episode.cameras) {
+    for (Considered& file : camera.recording.files) rename(file.finding);
   }
-  explanation.ref = *ref;
-  DF_ASSIGN_OR_RETURN(explanation.calibrations, RankCalibrations(context.annotations, ref->uuid));
-  if (Result<EpisodeData> episode = CollectEpisode(context, *ref)) {
+  for (Warning& warning : explanation.warnings) rename(warning.text);
+  if (explanation.outcome) return;
+  Error error = explanation.outcome.error();
+  rename(error.message);
+  explanation.outcome = tl::unexpected(std::move(error));
+}
+
+/// @param products  where they go.
+Status Explain(const EpisodeContext& context,
+               const std::string& uuid_or_folder,
+               const fs::path& products,
+               Explanation& explanation) {
+  const MetadataOptions& options = context.options;
+  const auto give_up = [&](const Error& error, const char* stage) -> Status {
+    if (!IsOfEpisode(error)) return tl::unexpected(error);
+    explanation.outcome = tl::unexpected(error);
+    explanation.failed_stage = stage;
+    return {};
+  };
+  DF_ASSIGN_OR_RETURN(const std::vector<RawRoot> roots,
+                      OpenRoots(options, context.annotations, ListingsFolder(options)));
+  const Result<RootEpisode> found =
+      FindInRoots(roots, uuid_or_folder, context.annotations, &explanation.looked_for);
+  if (!found) return give_up(found.error(), "find");
+  const RawRoot& root = *found->root;
+  EpisodeRef ref = found->episode.ref;
+  ref.root = root.name;
+  explanation.ref = ref;
+  explanation.root = root.name;
+  DF_ASSIGN_OR_RETURN(explanation.calibrations, RankCalibrations(context.annotations, ref.uuid));
+  if (root.bucket) {
+    ref.root = FetchedFolder(options);
+    EpisodeFetcher fetcher(*root.listed, options, FetchedRecordings::kHeads);
+    const Result<std::uint64_t> fetched = fetcher.Fetch(ref.relative_path, ref.root);
+    explanation.fetched_bytes = fetcher.bytes_read();
+    if (!fetched) return give_up(fetched.error(), "fetch");
+  }
+  if (Result<EpisodeData> episode = CollectEpisode(context, ref)) {
     explanation.episode = *std::move(episode);
   }
   for (const EpisodeCamera& camera : explanation.episode.cameras) {
     explanation.depth.push_back(
-        {camera.serial, ReasonAgainstDepth(camera, context.options.depth.backend.kind)});
+        {camera.serial, ReasonAgainstDepth(camera, options.depth.backend.kind)});
   }
-  ProcessedEpisode processed = ProcessEpisode(context, *ref, Products::kAll, scratch);
+  ProcessedEpisode processed = ProcessEpisode(context, ref, Products::kAll, products);
   explanation.outcome = std::move(processed.status);
   explanation.failed_stage = std::move(processed.failed_stage);
   explanation.warnings = std::move(processed.warnings);
   if (explanation.outcome) {
-    DF_ASSIGN_OR_RETURN(explanation.files, DescribeFiles(scratch));
+    DF_ASSIGN_OR_RETURN(explanation.files, DescribeFiles(products));
   }
+  if (root.bucket) NameByRoot(ref.root, explanation);
   return {};
 }
 
 }  // namespace
 
 Result<Explanation> ExplainEpisode(const MetadataOptions& options,
-                                   std::string_view uuid_or_folder) {
+                                   const std::string& uuid_or_folder) {
   std::error_code error;
   std::string scratch = (fs::temp_directory_path(error) / "droidflow-explain-XXXXXX").string();
   if (error || mkdtemp(scratch.data()) == nullptr) {
@@ -103,9 +144,13 @@ Result<Explanation> ExplainEpisode(const MetadataOptions& options,
   Explanation explanation;
   const auto explain = [&]() -> Status {
     MetadataOptions own = options;
-    own.out = scratch;
+    own.out = fs::path(scratch) / "out";
+    own.run_dir = fs::path(scratch) / "run";
+    own.scratch_dir.clear();
+    if (HasBucket(own.input)) own.track.measure_rows = false;  // it takes recordings whole
+    DF_RETURN_IF_ERROR(MakeDirectories(own.out));
     DF_ASSIGN_OR_RETURN(const EpisodeContext context, MakeEpisodeContext(own));
-    return Explain(context, uuid_or_folder, scratch, explanation);
+    return Explain(context, uuid_or_folder, own.out, explanation);
   };
   const Status explained = explain();
   const Status removed = RemoveTree(scratch);

@@ -5,12 +5,12 @@
 #include "droidflow/core/result.h"
 #include "droidflow/episode/considered.h"
 #include "droidflow/pipeline/process_episode.h"
+#include "droidflow/pipeline/raw_roots.h"
 
 #include <cstdint>
 #include <filesystem>
 #include <optional>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace droidflow {
@@ -43,7 +43,9 @@ struct ExplainedDepth {
 };
 
 struct Explanation {
-  Considerations folders;  ///< where it was looked for; empty: a folder was named
+  std::vector<RootConsiderations> looked_for;  ///< without folders where one was named
+  std::string root;                            ///< the raw root that has it
+  std::optional<std::uint64_t> fetched_bytes;  ///< of its files, where the root is a bucket
   std::optional<EpisodeRef> ref;
   std::vector<RankedCalibration> calibrations;
   EpisodeData episode;  ///< as far as it could be read
@@ -54,11 +56,13 @@ struct Explanation {
   std::string failed_stage;  ///< … and while it did what; empty: it would not
 };
 
-/// Goes through an episode as a run does, into a folder of its own that is gone afterwards.
+/// Goes through an episode as a run does, into a folder of its own that is gone afterwards. Of a
+/// bucket the folders in which the episode may lie are listed; small files and the heads of
+/// recordings are fetched, into this folder or the cache of `options`, and rows are not measured.
 ///
 /// @param uuid_or_folder  what is not found is an `outcome`, too.
 /// @return an error for inputs that no episode could be read with.
 [[nodiscard]] Result<Explanation> ExplainEpisode(const MetadataOptions& options,
-                                                 std::string_view uuid_or_folder);
+                                                 const std::string& uuid_or_folder);
 
 }  // namespace droidflow

@@ -1,6 +1,9 @@
 #include "droidflow/pipeline/raw_roots.h"
 
 #include "droidflow/core/files.h"
+#include "droidflow/episode/status.h"
+#include "droidflow/io/episode_finder.h"
+#include "droidflow/io/listing_cache.h"
 #include "droidflow/pipeline/delivery.h"
 #include "droidflow/transfer/bucket_source.h"
 
@@ -11,6 +14,24 @@
 namespace droidflow {
 
 namespace fs = std::filesystem;
+
+namespace {
+
+Result<SourceEpisode> FindInRoot(const RawRoot& root,
+                                 const std::string& entry,
+                                 const Annotations& annotations,
+                                 Considerations& considered) {
+  if (root.finder) return root.finder->Find(entry, &considered);
+  const bool is_path = entry.find('/') != std::string::npos;
+  DF_ASSIGN_OR_RETURN(EpisodeRef ref,
+                      is_path ? FindEpisodeByPath(root.name, entry)
+                              : FindEpisode(root.name, entry, &annotations, &considered));
+  // A folder without metadata is known by the name it was asked for.
+  if (!is_path) ref.uuid = entry;
+  return SourceEpisode{.ref = std::move(ref), .files = {}};
+}
+
+}  // namespace
 
 Result<std::unique_ptr<Source>> OpenRawSource(const std::string& root,
                                               const FetchOptions& options) {
@@ -64,6 +85,36 @@ Result<std::vector<fs::path>> RecordingFolders(const InputOptions& input) {
     folders.emplace_back(root);
   }
   return folders;
+}
+
+Result<std::vector<RawRoot>> OpenRoots(const MetadataOptions& options,
+                                       const Annotations& annotations,
+                                       const fs::path& listings) {
+  std::vector<RawRoot> roots;
+  for (const std::string& name : options.input.Roots()) {
+    RawRoot& root = roots.emplace_back(RawRoot{.name = name});
+    if (!IsBucketUrl(name)) continue;
+    DF_ASSIGN_OR_RETURN(root.bucket, OpenRawSource(name, options.fetch));
+    root.listed = KeepListings(*root.bucket, listings);
+    root.finder = std::make_unique<SourceEpisodeFinder>(*root.listed, &annotations);
+  }
+  return roots;
+}
+
+Result<RootEpisode> FindInRoots(std::span<const RawRoot> roots,
+                                const std::string& entry,
+                                const Annotations& annotations,
+                                std::vector<RootConsiderations>* considered) {
+  Result<RootEpisode> found = Fail(ErrorKind::kUsage, "--droid-root is needed");
+  for (const RawRoot& root : roots) {
+    Considerations folders;
+    found = FindInRoot(root, entry, annotations, folders).map([&](SourceEpisode episode) {
+      return RootEpisode{.root = &root, .episode = std::move(episode)};
+    });
+    if (considered != nullptr) considered->push_back({root.name, std::move(folders)});
+    if (found || found.error().status != status::kNotFound) break;
+  }
+  return found;
 }
 
 fs::path ListingsFolder(const MetadataOptions& options) { return options.RunDir() / "listings"; }

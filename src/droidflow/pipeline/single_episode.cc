@@ -35,12 +35,11 @@ Result<std::vector<fs::path>> MoveFiles(const fs::path& ready, const fs::path& f
 }  // namespace
 
 Result<EpisodeRef> FindSingleEpisode(const EpisodeContext& context,
-                                     std::string_view uuid_or_folder,
-                                     Considerations* considered) {
+                                     std::string_view uuid_or_folder) {
   DF_ASSIGN_OR_RETURN(const fs::path root, LocalRoot(context.options.input));
   if (uuid_or_folder.find('/') != std::string_view::npos)
     return FindEpisodeByPath(root, uuid_or_folder);
-  return FindEpisode(root, uuid_or_folder, &context.annotations, considered);
+  return FindEpisode(root, uuid_or_folder, &context.annotations);
 }
 
 Result<SingleEpisode> WriteSingleEpisode(const EpisodeContext& context,

@@ -3,7 +3,6 @@
 /// Some products of one episode, without a run: `droidflow tracks` and `droidflow intrinsics`.
 
 #include "droidflow/core/result.h"
-#include "droidflow/episode/considered.h"
 #include "droidflow/pipeline/process_episode.h"
 
 #include <filesystem>
@@ -13,10 +12,8 @@
 namespace droidflow {
 
 /// Finds an episode by uuid or by folder. @return kNotFound, naming what was tried.
-/// @param considered  is given every folder that was looked for; may be null.
 [[nodiscard]] Result<EpisodeRef> FindSingleEpisode(const EpisodeContext& context,
-                                                   std::string_view uuid_or_folder,
-                                                   Considerations* considered = nullptr);
+                                                   std::string_view uuid_or_folder);
 
 struct SingleEpisode {
   std::vector<std::filesystem::path> files;
