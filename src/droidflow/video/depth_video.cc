@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fcntl.h>
 #include <functional>
+#include <limits>
 #include <span>
 #include <string>
 #include <unistd.h>
@@ -338,9 +339,13 @@ Status DepthVideoWriter::Close() { return impl_->Close(); }
 
 class DepthVideoReader::Impl {
  public:
-  Impl(const Ffmpeg& ffmpeg, std::string path) : ffmpeg_(ffmpeg), path_(std::move(path)) {}
+  Impl(const Ffmpeg& ffmpeg, std::string path, int decode_threads)
+      : ffmpeg_(ffmpeg), path_(std::move(path)), decode_threads_(decode_threads) {}
 
-  Status Open(int decode_threads) {
+  /// Also starts again.
+  Status Open() {
+    read_count_ = 0;
+    time_ms_ = kBeforeAll_ms;
     AVFormatContext* input = nullptr;
     if (const int error = ffmpeg_.avformat_open_input(
             &input, ("file:" + path_).c_str(), ffmpeg_.av_find_input_format("matroska"), nullptr);
@@ -350,7 +355,7 @@ class DepthVideoReader::Impl {
     input_.reset(input);
     stream_ = ffmpeg_.av_find_best_stream(input, AVMEDIA_TYPE_VIDEO, -1, -1, nullptr, 0);
     if (stream_ < 0) return Fail(ErrorKind::kInvalidData, "want video, has none: {}", path_);
-    const AVStream& stream = *input->streams[stream_];
+    AVStream& stream = *input->streams[stream_];
     const AVCodecParameters& parameters = *stream.codecpar;
     if (parameters.codec_id != AV_CODEC_ID_FFV1) {
       return Fail(ErrorKind::kInvalidData,
@@ -375,7 +380,7 @@ class DepthVideoReader::Impl {
       version_ =
           VersionIn({parameters.extradata, static_cast<std::size_t>(parameters.extradata_size)});
     }
-    DF_RETURN_IF_ERROR(OpenDecoder(parameters, decode_threads));
+    DF_RETURN_IF_ERROR(OpenDecoder(parameters));
     CountFrames(stream);
     // What the pixels are stands in the pictures.
     DF_ASSIGN_OR_RETURN(waiting_, Decode());
@@ -393,6 +398,19 @@ class DepthVideoReader::Impl {
     return true;
   }
 
+  Status Seek(std::int64_t index) {
+    if (index < 0)
+      return Fail(ErrorKind::kUsage, "want a frame from 0 on, have {}: {}", index, path_);
+    const auto position = [this] { return read_count_ - (waiting_.value_or(false) ? 1 : 0); };
+    if (index == position()) return {};
+    DF_ASSIGN_OR_RETURN(const bool has_jumped, Jump(index, position()));
+    if (!has_jumped && index < position()) DF_RETURN_IF_ERROR(Open());
+    while (position() < index && waiting_ != false) {
+      DF_ASSIGN_OR_RETURN(waiting_, Decode());
+    }
+    return {};
+  }
+
   int width_px() const { return width_px_; }
   int height_px() const { return height_px_; }
   int ffv1_version() const { return version_; }
@@ -400,13 +418,18 @@ class DepthVideoReader::Impl {
   std::int64_t time_ms() const { return time_ms_; }
 
  private:
-  Status OpenDecoder(const AVCodecParameters& parameters, int decode_threads);
-  void CountFrames(const AVStream& stream);
+  static constexpr std::int64_t kBeforeAll_ms = std::numeric_limits<std::int64_t>::min();
+
+  Status OpenDecoder(const AVCodecParameters& parameters);
+  void CountFrames(AVStream& stream);
+  Result<bool> ReadPacket();
   Status Feed();
   Result<bool> Decode();
+  Result<bool> Jump(std::int64_t index, std::int64_t position);
 
   const Ffmpeg& ffmpeg_;
   std::string path_;
+  int decode_threads_;
   UniqueInput input_;
   UniqueCodec decoder_;
   UniqueFrame frame_;
@@ -418,12 +441,11 @@ class DepthVideoReader::Impl {
   AVRational time_base_ = kMilliseconds;
   std::optional<std::int64_t> frame_count_;
   std::int64_t read_count_ = 0;
-  std::int64_t time_ms_ = 0;
-  std::optional<bool> waiting_;  ///< what Decode said of the first frame, until Next tells
+  std::int64_t time_ms_ = kBeforeAll_ms;
+  std::optional<bool> waiting_;  ///< what Decode said of the next frame, until Next tells
 };
 
-Status DepthVideoReader::Impl::OpenDecoder(const AVCodecParameters& parameters,
-                                           int decode_threads) {
+Status DepthVideoReader::Impl::OpenDecoder(const AVCodecParameters& parameters) {
   const std::string action = fmt::format("cannot decode {}", path_);
   const AVCodec* const codec = ffmpeg_.avcodec_find_decoder(AV_CODEC_ID_FFV1);
   if (codec == nullptr) {
@@ -439,7 +461,7 @@ Status DepthVideoReader::Impl::OpenDecoder(const AVCodecParameters& parameters,
       error < 0) {
     return FailFfmpeg(error, action);
   }
-  decoder_->thread_count = decode_threads;
+  decoder_->thread_count = decode_threads_;
   decoder_->thread_type = FF_THREAD_SLICE;
   decoder_->max_pixels = kMaxPicture_px;
   if (const int error = ffmpeg_.avcodec_open2(decoder_.get(), codec, nullptr); error < 0) {
@@ -448,15 +470,26 @@ Status DepthVideoReader::Impl::OpenDecoder(const AVCodecParameters& parameters,
   return {};
 }
 
-void DepthVideoReader::Impl::CountFrames(const AVStream& stream) {
-  // The index, which lies at the end of the file and has an entry per frame, is read by a seek.
-  if (ffmpeg_.av_seek_frame(input_.get(), stream_, 0, AVSEEK_FLAG_BACKWARD) >= 0) {
-    frame_count_ = ffmpeg_.avformat_index_get_entries_count(&stream);
+/// By the index, which lies at the end of the file and is read by a seek; unknown where it does not
+/// list the last frame.
+void DepthVideoReader::Impl::CountFrames(AVStream& stream) {
+  const auto go_to = [&](std::int64_t time) {
+    return ffmpeg_.av_seek_frame(input_.get(), stream_, time, AVSEEK_FLAG_BACKWARD) >= 0;
+  };
+  frame_count_.reset();
+  if (!go_to(0)) return;
+  const int count = ffmpeg_.avformat_index_get_entries_count(&stream);
+  const AVIndexEntry* const last = ffmpeg_.avformat_index_get_entry(&stream, count - 1);
+  if (last != nullptr && go_to(last->timestamp)) {
+    const Result<bool> is_there = ReadPacket();
+    const Result<bool> is_more = ReadPacket();
+    if (is_there.value_or(false) && !is_more.value_or(true)) frame_count_ = count;
   }
+  go_to(0);
 }
 
-/// Gives the decoder the next packet, or tells it that there is none.
-Status DepthVideoReader::Impl::Feed() {
+/// @return false at the end.
+Result<bool> DepthVideoReader::Impl::ReadPacket() {
   int error = 0;
   do {
     ffmpeg_.av_packet_unref(packet_.get());
@@ -465,14 +498,20 @@ Status DepthVideoReader::Impl::Feed() {
   if (error < 0 && error != AVERROR_EOF) {
     return FailFfmpeg(error, fmt::format("cannot read frame {} of {}", read_count_, path_));
   }
-  if (error >= 0 && version_ != kUnslicedVersion &&
+  return error >= 0;
+}
+
+/// Gives the decoder the next packet, or tells it that there is none.
+Status DepthVideoReader::Impl::Feed() {
+  DF_ASSIGN_OR_RETURN(const bool is_there, ReadPacket());
+  if (is_there && version_ != kUnslicedVersion &&
       !IsWhole(ffmpeg_, {packet_->data, static_cast<std::size_t>(packet_->size)})) {
     return Fail(ErrorKind::kInvalidData,
                 "frame {} is damaged, its checksum is wrong: {}",
                 read_count_,
                 path_);
   }
-  error = ffmpeg_.avcodec_send_packet(decoder_.get(), error < 0 ? nullptr : packet_.get());
+  const int error = ffmpeg_.avcodec_send_packet(decoder_.get(), is_there ? packet_.get() : nullptr);
   if (error < 0) {
     return FailFfmpeg(error, fmt::format("cannot decode frame {} of {}", read_count_, path_));
   }
@@ -515,7 +554,7 @@ Result<bool> DepthVideoReader::Impl::Decode() {
   }
   const std::int64_t time_ms =
       ffmpeg_.av_rescale_q(frame_->best_effort_timestamp, time_base_, kMilliseconds);
-  if (read_count_ > 0 && time_ms <= time_ms_) {
+  if (time_ms <= time_ms_) {
     return Fail(ErrorKind::kInvalidData,
                 "frame {}: want a time after {} ms, have {}: {}",
                 read_count_,
@@ -525,6 +564,46 @@ Result<bool> DepthVideoReader::Impl::Decode() {
   }
   time_ms_ = time_ms;
   ++read_count_;
+  return true;
+}
+
+/// Goes to frame `index`, or to the last that the index lists, and decodes it.
+///
+/// @return false, and the reader at its start or where it was: there is none between `position` and
+///         `index`, or the index does not list every frame, as of those of others that are not all
+///         coded by themselves.
+Result<bool> DepthVideoReader::Impl::Jump(std::int64_t index, std::int64_t position) {
+  AVStream& stream = *input_->streams[stream_];
+  const std::int64_t target = std::min(index, frame_count_.value_or(0) - 1);
+  if (target < 0 || (index > position && target <= position)) return false;
+  const auto time_of = [&](std::int64_t frame) {
+    const AVIndexEntry* const entry =
+        ffmpeg_.avformat_index_get_entry(&stream, static_cast<int>(frame));
+    return entry == nullptr ? AV_NOPTS_VALUE : entry->timestamp;
+  };
+  const std::int64_t time = time_of(target);
+  const std::int64_t start_time = time_of(std::max<std::int64_t>(target - 1, 0));
+  waiting_.reset();
+  if (ffmpeg_.av_seek_frame(input_.get(), stream_, start_time, AVSEEK_FLAG_BACKWARD) < 0) {
+    DF_RETURN_IF_ERROR(Open());
+    return false;
+  }
+  ffmpeg_.avcodec_flush_buffers(decoder_.get());
+  read_count_ = target;
+  time_ms_ = kBeforeAll_ms;
+  // The entry before must be that of the frame before.
+  if (target > 0) {
+    DF_ASSIGN_OR_RETURN(const bool is_there, ReadPacket());
+    if (!is_there || packet_->pts != start_time) {
+      DF_RETURN_IF_ERROR(Open());
+      return false;
+    }
+  }
+  DF_ASSIGN_OR_RETURN(waiting_, Decode());
+  if (!*waiting_ || frame_->best_effort_timestamp != time) {
+    DF_RETURN_IF_ERROR(Open());
+    return false;
+  }
   return true;
 }
 
@@ -538,8 +617,8 @@ Result<DepthVideoReader> DepthVideoReader::Open(const std::filesystem::path& pat
   DF_CHECK(decode_threads >= 1, "{}", decode_threads);
   DF_RETURN_IF_ERROR(CheckComplete(path));
   DF_ASSIGN_OR_RETURN(const Ffmpeg* const ffmpeg, LoadFfmpeg());
-  auto impl = std::make_unique<Impl>(*ffmpeg, path.string());
-  DF_RETURN_IF_ERROR(impl->Open(decode_threads));
+  auto impl = std::make_unique<Impl>(*ffmpeg, path.string(), decode_threads);
+  DF_RETURN_IF_ERROR(impl->Open());
   return DepthVideoReader(std::move(impl));
 }
 
@@ -548,6 +627,7 @@ int DepthVideoReader::height_px() const { return impl_->height_px(); }
 int DepthVideoReader::ffv1_version() const { return impl_->ffv1_version(); }
 std::optional<std::int64_t> DepthVideoReader::frame_count() const { return impl_->frame_count(); }
 Result<bool> DepthVideoReader::Next(DepthView& depth_mm) { return impl_->Next(depth_mm); }
+Status DepthVideoReader::Seek(std::int64_t index) { return impl_->Seek(index); }
 std::int64_t DepthVideoReader::time_ms() const { return impl_->time_ms(); }
 
 }  // namespace droidflow

@@ -74,6 +74,11 @@ class DepthVideoReader {
 
   /// @param depth_mm  valid until the next call. @return false after the last frame.
   [[nodiscard]] Result<bool> Next(DepthView& depth_mm);
+  /// Makes Next give frame `index`, the same picture as when all before it are read. At once where
+  /// the file's index lists every frame, as that of DepthVideoWriter does; else by reading on.
+  ///
+  /// @return kUsage for a negative index; past the end is no error, Next says false; as Next.
+  [[nodiscard]] Status Seek(std::int64_t index);
   [[nodiscard]] std::int64_t time_ms() const;  ///< of the frame that Next gave last
 
  private:

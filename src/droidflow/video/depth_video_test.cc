@@ -79,6 +79,36 @@ class DepthVideoTest : public ::testing::Test {
     }
   }
 
+  /// Seeks forwards, backwards, to where it is, to the last frame and beyond it.
+  void ExpectSeeks(const std::filesystem::path& path, const std::vector<DepthImage>& frames) {
+    auto reader = DepthVideoReader::Open(path);
+    ASSERT_THAT(reader, IsOk());
+    const auto last = static_cast<std::int64_t>(frames.size()) - 1;
+    DepthView view;
+    for (const std::int64_t index : {last,
+                                     std::int64_t{0},
+                                     last / 2,
+                                     last / 2 - 1,
+                                     last / 2 - 1,
+                                     last - 1,
+                                     last + 5,
+                                     std::int64_t{3},
+                                     std::int64_t{4},
+                                     last}) {
+      SCOPED_TRACE(fmt::format("{}, frame {}", path.filename().string(), index));
+      ASSERT_THAT(reader->Seek(index), IsOk());
+      ASSERT_THAT(reader->Seek(index), IsOk());
+      for (std::int64_t i = index; i < index + 3; ++i) {
+        const Result<bool> is_there = reader->Next(view);
+        ASSERT_THAT(is_there, IsOk());
+        ASSERT_EQ(*is_there, i <= last) << i;
+        if (!*is_there) break;
+        EXPECT_TRUE(SamePixels(view, frames[i].view())) << i;
+      }
+    }
+    EXPECT_THAT(reader->Seek(-1), FailsWith(ErrorKind::kUsage, HasSubstr("from 0 on, have -1")));
+  }
+
   std::filesystem::path Changed(std::string_view bytes) {
     const auto path = directory_ / "changed.mkv";
     std::filesystem::remove(path);  // Some file systems flush a file that is written over.
@@ -244,6 +274,58 @@ TEST_F(DepthVideoTest, NeverGivesADamagedFrameForAGoodOne) {
     }
   }
   EXPECT_GT(refused, 70);
+}
+
+TEST_F(DepthVideoTest, SeeksToTheSameBitsThatReadingInOrderGives) {
+  std::vector<DepthImage> frames = TenFrames();
+  ASSERT_THAT(WriteFrames(frames), IsOk());
+  ExpectSeeks(path_, frames);
+  auto reader = DepthVideoReader::Open(path_);
+  ASSERT_THAT(reader->Seek(9), IsOk());
+  DepthView view;
+  ASSERT_EQ(reader->Next(view).value(), true);
+  EXPECT_EQ(reader->time_ms(), 600);
+  for (DepthImage& frame : frames) frame = Noise(2, 2, frame.at(0, 0));  // No slices.
+  ASSERT_THAT(WriteFrames(frames), IsOk());
+  ExpectSeeks(path_, frames);
+}
+
+TEST_F(DepthVideoTest, SeeksOverADamagedFrame) {
+  const auto frames = TenFrames();
+  ASSERT_THAT(WriteFrames(frames), IsOk());
+  std::string bytes = *ReadFileText(path_);
+  bytes[bytes.size() * 45 / 100] ^= 1;  // In the middle of frame 4.
+  auto reader = DepthVideoReader::Open(Changed(bytes));
+  DepthView view;
+  ASSERT_THAT(reader->Seek(7), IsOk());
+  ASSERT_EQ(reader->Next(view).value(), true);
+  EXPECT_TRUE(SamePixels(view, frames[7].view()));
+  EXPECT_THAT(reader->Seek(4), FailsWith(ErrorKind::kInvalidData, HasSubstr("frame 4 is damaged")));
+  ASSERT_THAT(reader->Seek(3), IsOk());
+  ASSERT_EQ(reader->Next(view).value(), true);
+  EXPECT_TRUE(SamePixels(view, frames[3].view()));
+}
+
+TEST_F(DepthVideoTest, SeeksByReadingOnWhereTheIndexDoesNotListEveryFrame) {
+  const auto frames = TenFrames();
+  ASSERT_THAT(WriteFrames(frames), IsOk());
+  std::string bytes = *ReadFileText(path_);
+  const std::string cues = "\x1C\x53\xBB\x6B";
+  for (std::size_t at = 0; (at = bytes.find(cues, at)) != std::string::npos;) {
+    bytes.replace(at, cues.size(), "\x1F\x43\xB6\x70");  // No element's name.
+  }
+  const auto path = Changed(bytes);
+  ExpectSeeks(path, frames);
+  EXPECT_EQ(DepthVideoReader::Open(path)->frame_count(), std::nullopt);
+
+  DF_NEEDS_PROGRAM("ffmpeg");
+  OutputOf("cd '" + directory_.path().string() +
+           "' && ffmpeg -v error -f lavfi -i testsrc=s=64x48:r=10:d=2.5 -pix_fmt gray16le "
+           "-c:v ffv1 -level 3 -g 10 groups.mkv");
+  Status status;
+  const auto others = ReadFrames(directory_ / "groups.mkv", status);
+  ASSERT_EQ(others.size(), 25U);
+  ExpectSeeks(directory_ / "groups.mkv", others);
 }
 
 TEST_F(DepthVideoTest, RefusesWhatIsNoDepthVideo) {

@@ -48,6 +48,7 @@ namespace droidflow {
   X(avcodec, avcodec_alloc_context3)            \
   X(avcodec, avcodec_find_decoder)              \
   X(avcodec, avcodec_find_encoder_by_name)      \
+  X(avcodec, avcodec_flush_buffers)             \
   X(avcodec, avcodec_free_context)              \
   X(avcodec, avcodec_get_name)                  \
   X(avcodec, avcodec_open2)                     \
