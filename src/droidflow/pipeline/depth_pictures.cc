@@ -26,35 +26,21 @@ constexpr std::array<std::string_view, 3> kMapExtensions = {".npy", ".pfm", ".pn
 class VideoPictures final : public DepthPictures {
  public:
   static Result<std::unique_ptr<DepthPictures>> Open(const fs::path& path, int decode_threads) {
-    auto self = std::make_unique<VideoPictures>(path, decode_threads);
-    DF_RETURN_IF_ERROR(self->Rewind());
-    return self;
+    DF_ASSIGN_OR_RETURN(DepthVideoReader reader, DepthVideoReader::Open(path, decode_threads));
+    return std::make_unique<VideoPictures>(std::move(reader));
   }
-  VideoPictures(fs::path path, int decode_threads)
-      : path_(std::move(path)), decode_threads_(decode_threads) {}
+  explicit VideoPictures(DepthVideoReader reader) : reader_(std::move(reader)) {}
 
-  Result<bool> Next(DepthView& depth_mm) override {
-    DF_ASSIGN_OR_RETURN(const bool is_there, reader_->Next(depth_mm));
-    if (is_there && !first_ms_) first_ms_ = reader_->time_ms();
-    return is_there;
-  }
+  Result<bool> Next(DepthView& depth_mm) override { return reader_.Next(depth_mm); }
   [[nodiscard]] std::optional<double> time_s() const override {
-    return static_cast<double>(reader_->time_ms() - first_ms_.value_or(0)) / 1000;
+    return static_cast<double>(reader_.time_ms() - first_ms_) / 1000;
   }
-  [[nodiscard]] std::optional<std::int64_t> count() const override {
-    return reader_->frame_count();
-  }
-  Status Rewind() override {
-    DF_ASSIGN_OR_RETURN(reader_, DepthVideoReader::Open(path_, decode_threads_));
-    first_ms_.reset();
-    return {};
-  }
+  [[nodiscard]] std::optional<std::int64_t> count() const override { return reader_.frame_count(); }
+  Status Seek(std::int64_t index) override { return reader_.Seek(index); }
 
  private:
-  fs::path path_;
-  int decode_threads_;
-  std::optional<DepthVideoReader> reader_;
-  std::optional<std::int64_t> first_ms_;
+  DepthVideoReader reader_;
+  std::int64_t first_ms_ = reader_.time_ms();  ///< the first frame is read on opening
 };
 
 class MapPictures final : public DepthPictures {
@@ -91,8 +77,8 @@ class MapPictures final : public DepthPictures {
   [[nodiscard]] std::optional<std::int64_t> count() const override {
     return static_cast<std::int64_t>(paths_.size());
   }
-  Status Rewind() override {
-    next_ = 0;
+  Status Seek(std::int64_t index) override {
+    next_ = std::min(static_cast<std::size_t>(index), paths_.size());
     return {};
   }
 

@@ -359,13 +359,15 @@ Result<RecordedPictures> RecordedPictures::Open(const fs::path& path,
 Result<std::optional<RgbView>> RecordedPictures::At(std::int64_t index) { return impl_->At(index); }
 
 Result<std::optional<DepthView>> RecordedDepth::At(std::int64_t index) {
-  if (!reader_ || index < next_ - 1) {
+  if (!reader_) {
     DF_ASSIGN_OR_RETURN(reader_, DepthVideoReader::Open(path_, decode_threads_));
-    next_ = 0;
   }
-  for (; next_ <= index; ++next_) {
+  if (index != shown_index_) {
+    shown_index_ = -1;
+    DF_RETURN_IF_ERROR(reader_->Seek(index));
     DF_ASSIGN_OR_RETURN(const bool is_there, reader_->Next(shown_));
     if (!is_there) return std::optional<DepthView>();
+    shown_index_ = index;
   }
   return std::optional(shown_);
 }

@@ -86,14 +86,14 @@ class RecordedDepth {
   RecordedDepth(std::filesystem::path path, int decode_threads)
       : path_(std::move(path)), decode_threads_(decode_threads) {}
 
-  /// As RecordedPictures::At.
+  /// As RecordedPictures::At, and quick in any order.
   [[nodiscard]] Result<std::optional<DepthView>> At(std::int64_t index);
 
  private:
   std::filesystem::path path_;
   int decode_threads_;
   std::optional<DepthVideoReader> reader_;
-  std::int64_t next_ = 0;
+  std::int64_t shown_index_ = -1;
   DepthView shown_;
 };
 

@@ -129,7 +129,7 @@ DepthImage Copy(DepthView depth_mm) {
 /// @return how many there are, if `each` did not end it by giving false.
 template <typename Each>
 Result<std::int64_t> ForEachFrame(DepthPictures& frames, const Each& each) {
-  DF_RETURN_IF_ERROR(frames.Rewind());
+  DF_RETURN_IF_ERROR(frames.Seek(0));
   DepthView depth_mm;
   for (std::int64_t index = 0;; ++index) {
     if (StopSignal() != 0) return Fail(ErrorKind::kCancelled, "stopped by a signal");
@@ -154,17 +154,17 @@ Result<DepthPreview> PreviewSheet(DepthPictures& frames,
                       ChooseMoments(count, "frame", options.frame, options.every));
   std::vector<DepthTile> tiles;
   DepthHistogram histogram;
-  const auto take = [&](std::int64_t index, DepthView depth_mm) -> Result<bool> {
-    if (index == chosen[tiles.size()]) {
-      histogram.Add(depth_mm);
-      const bool is_alone = count == 1 && !frames.time_s();
-      tiles.push_back({Copy(depth_mm), is_alone ? "" : CaptionOf(index, frames.time_s())});
+  for (const std::int64_t index : chosen) {
+    if (StopSignal() != 0) return Fail(ErrorKind::kCancelled, "stopped by a signal");
+    DF_RETURN_IF_ERROR(frames.Seek(index));
+    DepthView depth_mm;
+    DF_ASSIGN_OR_RETURN(const bool is_there, frames.Next(depth_mm));
+    if (!is_there) {
+      return Fail(ErrorKind::kInvalidData, "want {} frames, have no frame {}", count, index);
     }
-    return tiles.size() < chosen.size();
-  };
-  DF_ASSIGN_OR_RETURN(const std::int64_t read, ForEachFrame(frames, take));
-  if (tiles.size() < chosen.size()) {
-    return Fail(ErrorKind::kInvalidData, "want {} frames, have {}", count, read);
+    histogram.Add(depth_mm);
+    const bool is_alone = count == 1 && !frames.time_s();
+    tiles.push_back({Copy(depth_mm), is_alone ? "" : CaptionOf(index, frames.time_s())});
   }
   const DepthScale scale =
       ChooseDepthScale(histogram, Millimetres(options.near_m), Millimetres(options.far_m));

@@ -81,7 +81,7 @@ struct DepthTile {
 /// @param tiles  at least one, all of one size.
 [[nodiscard]] RgbImage DrawDepth(std::span<const DepthTile> tiles, const DepthScale& scale);
 
-/// Depth pictures in order, as often as wanted.
+/// Depth pictures in any order, as often as wanted.
 class DepthPictures {
  public:
   DepthPictures() = default;
@@ -95,8 +95,8 @@ class DepthPictures {
   [[nodiscard]] virtual std::optional<double> time_s() const = 0;
   /// How many there are, as far as that is known without reading them.
   [[nodiscard]] virtual std::optional<std::int64_t> count() const = 0;
-  /// Starts again.
-  [[nodiscard]] virtual Status Rewind() = 0;
+  /// Makes Next give picture `index`; past the end is no error.
+  [[nodiscard]] virtual Status Seek(std::int64_t index) = 0;
 };
 
 struct DepthPreviewOptions {

@@ -40,8 +40,8 @@ class Planes final : public DepthPictures {
   }
   [[nodiscard]] std::optional<double> time_s() const override { return next_ - 1; }
   [[nodiscard]] std::optional<std::int64_t> count() const override { return std::nullopt; }
-  Status Rewind() override {
-    next_ = 0;
+  Status Seek(std::int64_t index) override {
+    next_ = std::min(static_cast<int>(index), count_);
     return {};
   }
 
