@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import shutil
 import sqlite3
 
@@ -19,9 +20,9 @@ LATE = 2
 def make(droidflow, tmp_path_factory):
     """make(…flags of synth) -> raw data and results of one episode."""
 
-    def run(*flags) -> tuple[pathlib.Path, pathlib.Path]:
+    def run(*flags, steps=STEPS, seed=5) -> tuple[pathlib.Path, pathlib.Path]:
         folder = tmp_path_factory.mktemp("check") / "data"
-        droidflow("synth", folder, "--episodes", 1, "--steps", STEPS, "--seed", 5,
+        droidflow("synth", folder, "--episodes", 1, "--steps", steps, "--seed", seed,
                   "--resolution", "VGA", *flags, code=0, timeout=300)  # fmt: skip
         data = Dataset(folder / "annotations", folder / "conf", folder / "raw")
         droidflow("metadata", 1, *data.inputs, "--points", 48, "--out", folder / "out", code=0)
@@ -72,6 +73,30 @@ def test_right_labels_score_high_and_wrong_ones_low(droidflow, late, checked, tm
     assert max(scores[1]) < 0.75
     assert (np.diff(np.array(scores), axis=0) < 0).all()
     assert checked["score"] == min(scores[0])
+
+
+def test_raw_recordings_are_compared_as_the_factorys_calibration_rectifies_them(droidflow, make, tmp_path):
+    raw, out = make("--video", "svo2", steps=36, seed=8)
+    conf = raw.parent / "conf"
+    flags = ["check", out, "--droid-root", raw, "--dry-run"]
+    [told] = droidflow.json(*flags, "--conf-dir", conf)
+    assert min(camera["score"] for camera in external(told)) > 0.9
+    # By other lenses the same pictures are elsewhere.
+    for path in conf.glob("SN*.conf"):
+        text = re.sub(r"^(f[xy])=(.*)$", lambda m: f"{m[1]}={0.7 * float(m[2])}", path.read_text(), flags=re.M)
+        (tmp_path / path.name).write_text(text)
+    [wrong] = droidflow.json(*flags, "--conf-dir", tmp_path)
+    assert max(camera["score"] for camera in external(wrong)) < 0.7
+    [bare] = droidflow.json(*flags)
+    for camera in bare["cameras"].values():
+        assert camera["score"] is None
+        assert any("not rectified, want --conf-dir" in note for note in camera["notes"])
+
+
+def test_someone_who_walks_by_hardly_lowers_a_score(droidflow, make):
+    raw, out = make("--video", "mono", "--passer-by", steps=36, seed=8)
+    [told] = droidflow.json("check", out, "--droid-root", raw, "--dry-run")
+    assert min(camera["score"] for camera in external(told)) > 0.85
 
 
 def test_how_late_pictures_are_is_told(checked):

@@ -124,6 +124,9 @@ void AddSynthCommand(CLI::App& app, int& exit_code) {
                    "Frames by which recordings that move come late; also fractions")
       ->check(CLI::Range(-20.0, 20.0).description(""))
       ->type_name("N");
+  command->add_flag("--passer-by",
+                    synth->options.passer_by,
+                    "Let someone walk to and fro behind the table in recordings that move");
   command->add_flag("--faults",
                     synth->options.faults,
                     "Add one of each kind of broken episode, and faults.json that lists them");

@@ -252,7 +252,19 @@ class Synthesizer {
     return station;
   }
 
-  /// Where the hand was so many frames before a step.
+  /// Where someone who walks to and fro behind the table is at a step.
+  [[nodiscard]] Vector3 PasserAt(double step) const {
+    constexpr double kToAndFro_steps = 90;
+    constexpr double kFar_m = 1.2;
+    const double start = static_cast<double>(options_.seed % 9) / 9;
+    const double turns = step / kToAndFro_steps + start;
+    const double part = turns - std::floor(turns);
+    return {1.35,
+            kFar_m * (4 * std::abs(part - 0.5) - 1),
+            SynthScene::kFloor_m + SynthScene::kPasserHeight_m / 2};
+  }
+
+  /// Where everything was so many frames before a step.
   [[nodiscard]] SynthHand HandBefore(const Trajectory& trajectory, std::size_t step) const {
     const double last = static_cast<double>(trajectory.size()) - 1;
     const double at =
@@ -266,7 +278,8 @@ class Synthesizer {
                 : InterpolatePose(TransformFromPoseVector(trajectory.cartesian_position[before]),
                                   TransformFromPoseVector(trajectory.cartesian_position[after]),
                                   weight),
-            position[before] + weight * (position[after] - position[before])};
+            position[before] + weight * (position[after] - position[before]),
+            options_.passer_by ? std::optional(PasserAt(at)) : std::nullopt};
   }
 
   Result<EpisodeRef> WriteEpisode(const Twist& twist) {

@@ -31,6 +31,7 @@ struct SynthOptions {
   double extrinsics_error_deg = 0;
   /// Frames by which recordings that move come after the states that they are paired with.
   double time_offset_frames = 0;
+  bool passer_by = false;  ///< someone walks to and fro behind the table
 };
 
 /// A broken episode that was made, and what must become of it.

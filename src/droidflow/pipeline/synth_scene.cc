@@ -143,6 +143,7 @@ constexpr SynthPaint kWood = {{24, 12, 6}, {255, 232, 200}, {232, 180, 124}};
 constexpr SynthPaint kWall = {{30, 34, 42}, {246, 248, 252}, {182, 208, 238}};
 constexpr SynthPaint kShell = {{96, 98, 104}, {255, 255, 255}, {226, 232, 240}};
 constexpr SynthPaint kPalm = {{2, 2, 4}, {172, 174, 182}, {128, 134, 158}};
+constexpr SynthPaint kPasser = {{16, 10, 40}, {210, 60, 70}, {90, 70, 200}};
 constexpr SynthPaint kFinger = {{10, 10, 10}, {176, 172, 164}, {120, 128, 150}};
 
 /// A colour of the rainbow.
@@ -241,7 +242,7 @@ SynthScene SynthScene::Make(std::uint64_t seed, const GripperModel& gripper) {
   };
   constexpr double kTableThickness_m = 0.04;
   scene.still_ = {
-      BoxSolid(at(0.5, 0, 0.7), {1.7, 1.6, 1.5}, kWall),
+      BoxSolid(at(0.5, 0, kFloor_m + 1.5), {1.7, 1.6, 1.5}, kWall),
       BoxSolid(
           at(0.4, 0, kTable_m - kTableThickness_m / 2), {0.75, 0.8, kTableThickness_m / 2}, kWood),
       CylinderBetween({0, 0, kTable_m}, kShoulder_m, 0.075, Vector3::UnitX(), kShell),
@@ -282,6 +283,10 @@ std::vector<SynthSolid> SynthScene::Hand(const SynthHand& hand) const {
     solids.push_back(CylinderBetween(
         T_base_gripper * knuckle_m, T_base_gripper * finger_m, 0.0075, side, kPalm));
     solids.push_back(BoxSolid(T_base_gripper * T_gripper_finger * middle_m, half_m, kFinger));
+  }
+  if (hand.passer_m) {
+    const Transform T_base_passer = MakeTransform(Matrix3::Identity(), *hand.passer_m);
+    solids.push_back(BoxSolid(T_base_passer, {0.14, 0.24, kPasserHeight_m / 2}, kPasser));
   }
   for (std::size_t i = 0; i < solids.size(); ++i) {
     solids[i].texture_seed = 1000 + static_cast<std::uint32_t>(i);

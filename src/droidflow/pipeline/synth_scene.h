@@ -44,7 +44,8 @@ struct SynthSolid {
 /// Where the robot is when a picture is taken.
 struct SynthHand {
   Transform T_base_ee = Transform::Identity();
-  double gripper_position = 0;  ///< 0 open … 1 closed
+  double gripper_position = 0;           ///< 0 open … 1 closed
+  std::optional<Vector3> passer_m = {};  ///< the middle of someone who walks by; none: nobody
 };
 
 /// The surfaces' grain: band-limited noise, averaged to ever coarser pictures so that it may be
@@ -63,10 +64,13 @@ class SynthScene {
 
   /// Height of the table's top.
   static constexpr double kTable_m = 0;
+  static constexpr double kFloor_m = -0.8;
+  static constexpr double kPasserHeight_m = 1.7;
 
   /// What stands still.
   [[nodiscard]] const std::vector<SynthSolid>& still() const { return still_; }
-  /// The forearm, the wrist and the gripper, whose pads' faces lie where the contact tracks say.
+  /// The forearm, the wrist and the gripper, whose pads' faces lie where the contact tracks say;
+  /// last who walks by, a box as large as a person.
   [[nodiscard]] std::vector<SynthSolid> Hand(const SynthHand& hand) const;
   [[nodiscard]] const SynthTexture& texture() const { return *texture_; }
 
