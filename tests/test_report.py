@@ -286,6 +286,27 @@ def test_pictures_are_decoded_when_they_are_looked_at(shown, data, results, page
     assert f"score {max(scores):.2f}" in best
 
 
+def test_depth_is_beside_the_pictures(droidflow, results, tmp_path):
+    if not have_ffmpeg():
+        conftest._unavailable("no ffmpeg on this machine")
+    template = qualities(results)[0]
+    folder = tmp_path / "out" / template["source_path"]
+    shutil.copytree(results / template["source_path"], folder)
+    pages = []
+    for serials in ([], template["cameras"]):
+        for serial in serials:
+            depth = folder / "recordings" / serial / "depth.mkv"
+            source = ["-f", "lavfi", "-i", f"testsrc=s=320x180:r=15:d={STEPS / 15}"]
+            ffmpeg(*source, "-pix_fmt", "gray16le", "-c:v", "ffv1", "-level", "3", "-g", "1", depth)
+            meta = {"step_to_frame": list(range(STEPS))}
+            depth.with_name("depth_meta.json").write_text(json.dumps(meta))
+        droidflow("report", tmp_path / "out", "-o", tmp_path / "r.html", "--sheets", 1, code=0)
+        pages.append((tmp_path / "r.html").read_text())
+    without, beside = (int(re.search(r'async" width="(\d+)"', page)[1]) for page in pages)
+    assert beside > 1.3 * without
+    assert ["and one for its depth" in page for page in pages] == [False, True]
+
+
 def test_the_same_results_give_the_same_page(droidflow, results, tmp_path):
     for name in ("a.html", "b.html"):
         droidflow("report", results, "-o", tmp_path / name, "--sheets", 1, code=0)

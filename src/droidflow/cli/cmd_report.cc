@@ -36,7 +36,7 @@ int RunReport(ReportCommand& command) {
   render.conf_dir = options->input.conf_dir;
   render.decode_threads = UsableCores();
   InstallStopHandlers();
-  const Result<ReportData> report = GatherReport(command.directory, command.options);
+  Result<ReportData> report = GatherReport(command.directory, command.options);
   if (!report) return Report(report.error());
   const std::string page = FormatReportPage(*report);
   const Status written = WriteFileAtomically(command.out, page);

@@ -31,7 +31,6 @@ constexpr double kMinDepth_m = 0.01;
 
 constexpr int kMaxVideoWidth_px = 1920;
 constexpr int kGap_px = 8;
-constexpr int kMinTile_px = 320;
 constexpr int kEnlarged_px = 640;  ///< as wide as smaller pictures become
 constexpr int kCaptionDot_px = 2;
 constexpr int kLegendDot_px = 2;
@@ -152,7 +151,7 @@ EpisodeRenderer::Layout EpisodeRenderer::MakeLayout(bool is_video) {
   }
   const int width_px = is_video ? kMaxVideoWidth_px : options_.sheet_width_px;
   layout.tile_width_px =
-      std::clamp((width_px - kGap_px) / layout.columns - kGap_px, kMinTile_px, widest_px);
+      std::clamp((width_px - kGap_px) / layout.columns - kGap_px, options_.min_tile_px, widest_px);
   layout.tile_height_px = static_cast<int>(std::lround(layout.tile_width_px * tallness));
   const int rows = (static_cast<int>(layout.tiles.size()) + layout.columns - 1) / layout.columns;
   layout.moment_height_px = rows * (Layout::kCaption_px + layout.tile_height_px + kGap_px);
@@ -305,10 +304,15 @@ Status EpisodeRenderer::DrawDepth(FinishedCamera& camera,
                                   const Box& box,
                                   Canvas& canvas) {
   DF_ASSIGN_OR_RETURN(const std::optional<DepthView> depth, DepthAt(camera, t));
-  const std::string what = depth ? "depth" : "no depth";
+  std::string what = depth ? "depth" : "no depth";
+  if (depth && !options_.legend) {
+    what +=
+        fmt::format(" {:g} to {:g} m", depth_scale_.near_mm / 1000.0, depth_scale_.far_mm / 1000.0);
+  }
   WriteAbove(box,
              std::array{fmt::format("{} {}  {}", camera.role, camera.serial, what),
-                        fmt::format("{}  {}", camera.name(), what)},
+                        fmt::format("{}  {}", camera.name(), what),
+                        what},
              canvas);
   if (depth) {
     depth_colours_->Draw(*depth, FitInto(depth->width_px, depth->height_px, box), canvas);
@@ -379,6 +383,7 @@ Result<EpisodeSheet> EpisodeRenderer::DrawSheet() {
   if (options_.legend) DrawLegends(moments_px, canvas);
   return EpisodeSheet{.picture = std::move(canvas.picture()),
                       .steps = static_cast<std::int64_t>(moments.size()),
+                      .has_depth = has_depth_,
                       .notes = notes_};
 }
 

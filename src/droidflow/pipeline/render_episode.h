@@ -20,7 +20,8 @@ struct RenderOptions : FinishedEpisodeOptions {
   std::optional<int> step = {};   ///< PNG: only this step, from 0
   std::optional<int> every = {};  ///< each K-th step; default: 8 of all in a PNG, each in an MP4
   int moments = 8;                ///< of a sheet without `step` and `every`
-  int sheet_width_px = 1440;      ///< about; a tile is never narrower than 320
+  int sheet_width_px = 1440;      ///< about
+  int min_tile_px = 320;          ///< no tile of a sheet or a video is narrower
   bool legend = true;             ///< below a sheet: what the colours mean
 };
 
@@ -48,6 +49,7 @@ struct RenderedEpisode {
 struct EpisodeSheet {
   RgbImage picture;
   std::int64_t steps = 0;
+  bool has_depth = false;
   std::vector<std::string> notes;
 };
 [[nodiscard]] Result<EpisodeSheet> DrawEpisodeSheet(const std::filesystem::path& directory,

@@ -37,6 +37,7 @@ constexpr int kBars = 30;  ///< about as many
 constexpr int kGripperBars = 40;
 constexpr int kJpegQuantizer = 4;
 constexpr std::size_t kMostNotesOfAKind = 5;
+constexpr std::size_t kMostConfigs = 50;
 
 /// 1, 2 or 5 times a power of ten, and not less.
 double RoundStep(double step) {
@@ -425,9 +426,9 @@ std::uint64_t HashOfName(std::string_view name) {
 
 Status DrawSheets(const ReportOptions& options, ReportData& report) {
   RenderOptions render = options.render;
-  render.depth = false;
   render.moments = 4;
   render.sheet_width_px = 1000;
+  render.min_tile_px = 240;
   render.legend = false;
   std::map<std::string, std::vector<std::string>> notes;
   for (const auto& [choice, index] : ChooseSheets(report.episodes, options.sheets)) {
@@ -456,6 +457,7 @@ Status DrawSheets(const ReportOptions& options, ReportData& report) {
                              .episode = index,
                              .width_px = picture.width_px,
                              .height_px = picture.height_px,
+                             .has_depth = sheet->has_depth,
                              .jpeg = *std::move(jpeg)});
   }
   return {};
@@ -631,6 +633,11 @@ Result<ReportData> GatherReport(const fs::path& directory, const ReportOptions& 
   AddNotes(sums, report.notes);
   for (const auto& [json, count] : sums.configs) report.configs.push_back({json, count});
   std::ranges::stable_sort(report.configs, std::greater(), &ReportConfig::episodes);
+  if (report.configs.size() > kMostConfigs) {
+    report.notes.push_back(fmt::format(
+        "Of {} configurations the {} most used are shown.", report.configs.size(), kMostConfigs));
+    report.configs.resize(kMostConfigs);
+  }
   report.score = ScoreEpisodes(report.episodes);
   AddDistributions(sums, report);
   DF_RETURN_IF_ERROR(DrawSheets(options, report));

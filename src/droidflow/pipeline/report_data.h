@@ -91,6 +91,7 @@ struct ReportSheet {
   std::size_t episode = 0;
   int width_px = 0;
   int height_px = 0;
+  bool has_depth = false;
   std::vector<std::byte> jpeg;
 };
 

@@ -9,6 +9,7 @@
 #include <charconv>
 #include <cmath>
 #include <limits>
+#include <map>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -36,17 +37,36 @@ PageJson FiveDigits(const std::optional<double>& value) {
   return value ? FiveDigits(*value) : PageJson(nullptr);
 }
 
+constexpr std::size_t kMostData_bytes = kMostReport_bytes * 7 / 10;  ///< the rest is for pictures
+constexpr std::size_t kFigure_bytes = 2000;  ///< of HTML around a picture, with room to spare
+/// The first that does is taken.
+constexpr std::array<std::size_t, 4> kMostText_bytes = {4000, 1000, 300, 100};
+
+/// Without its middle: messages begin with what was wrong and end with the file.
+std::string WithoutMiddle(const std::string& text, std::size_t most_bytes) {
+  if (text.size() <= most_bytes) return text;
+  const auto is_inside = [&](std::size_t at) { return (text[at] & 0xC0) == 0x80; };  // of a letter
+  std::size_t head = most_bytes / 2;
+  std::size_t tail = text.size() - most_bytes / 2;
+  while (head > 0 && is_inside(head)) --head;
+  while (tail < text.size() && is_inside(tail)) ++tail;
+  return text.substr(0, head) + " … " + text.substr(tail);
+}
+
 /// Texts that occur again and again, as numbers.
 class TextTable {
  public:
+  explicit TextTable(std::size_t most_bytes) : most_bytes_(most_bytes) {}
+
   std::size_t IndexOf(const std::string& text) {
     const auto [at, is_new] = index_.emplace(text, texts_.size());
-    if (is_new) texts_.push_back(text);
+    if (is_new) texts_.push_back(WithoutMiddle(text, most_bytes_));
     return at->second;
   }
   [[nodiscard]] const std::vector<std::string>& texts() const { return texts_; }
 
  private:
+  std::size_t most_bytes_;
   std::vector<std::string> texts_;
   std::unordered_map<std::string, std::size_t> index_;
 };
@@ -105,12 +125,12 @@ PageJson RowOf(const ReportEpisode& episode, std::int64_t base_unix_ms, TextTabl
   return row;
 }
 
-PageJson DocumentOf(const ReportData& data) {
+PageJson DocumentOf(const ReportData& data, std::size_t most_text_bytes) {
   std::int64_t base_unix_ms = std::numeric_limits<std::int64_t>::max();
   for (const ReportEpisode& episode : data.episodes) {
     if (episode.started_unix_ms > 0) base_unix_ms = std::min(base_unix_ms, episode.started_unix_ms);
   }
-  TextTable texts;
+  TextTable texts(most_text_bytes);
   PageJson rows = PageJson::array();
   for (const ReportEpisode& episode : data.episodes) {
     rows.push_back(RowOf(episode, base_unix_ms, texts));
@@ -132,7 +152,8 @@ PageJson DocumentOf(const ReportData& data) {
   }
   PageJson warnings = PageJson::array();
   for (const auto& [code, count] : data.warnings) {
-    warnings.push_back({code, count, data.warning_examples.at(code)});
+    const std::string& example = data.warning_examples.at(code);
+    warnings.push_back({code, count, WithoutMiddle(example, most_text_bytes)});
   }
   PageJson configs = PageJson::array();
   for (const ReportConfig& config : data.configs) {
@@ -161,31 +182,35 @@ std::string FormatSheet(const ReportSheet& sheet, const ReportEpisode& episode) 
   add(episode.outcome);
   if (episode.steps) add(fmt::format("{} step{}", *episode.steps, *episode.steps == 1 ? "" : "s"));
   if (episode.score) add(fmt::format("score {:.2f}", *episode.score));
-  add(episode.task);
+  add(WithoutMiddle(episode.task, 300));
   const std::string key = EscapeHtml(episode.key);
   return fmt::format(
       "<figure><button type=\"button\" class=\"picture\" aria-pressed=\"false\" "
       "aria-label=\"Enlarge the pictures of {0}\"><img loading=\"lazy\" decoding=\"async\" "
       "width=\"{1}\" height=\"{2}\" alt=\"Four moments of {0}, one column for each camera, with "
-      "the "
-      "tracks of both fingers\" src=\"data:image/jpeg;base64,{3}\"></button>\n"
+      "the tracks of both fingers{5}\" src=\"data:image/jpeg;base64,{3}\"></button>\n"
       "<figcaption><button type=\"button\" class=\"word\" data-episode=\"{0}\">{0}</button><br>"
       "{4}</figcaption></figure>\n",
       key,
       sheet.width_px,
       sheet.height_px,
       Base64(sheet.jpeg),
-      EscapeHtml(facts));
+      EscapeHtml(facts),
+      sheet.has_depth ? ", and one for its depth" : "");
 }
 
 std::string FormatSheets(const ReportData& data) {
   if (data.sheets.empty()) return "<p class=\"note\">There are none.</p>\n";
+  const bool has_depth = std::ranges::any_of(data.sheets, &ReportSheet::has_depth);
   std::string html =
       "<p class=\"note\">Four moments from the first step to the last, a column for each camera. "
       "<span class=\"swatch\" style=\"background:#ff9614\"></span> left finger, <span "
       "class=\"swatch\" style=\"background:#00c8ff\"></span> right finger, <span class=\"swatch\" "
       "style=\"background:#ff00c8\"></span> outside of the picture; violet to yellow is the way of "
       "the gripper.";
+  if (has_depth) {
+    html += " Depth is beside the picture: yellow is near, dark violet far, hatching none.";
+  }
   if (!data.score.empty()) {
     html += fmt::format(" Best and worst are by {}.", EscapeHtml(data.score));
   }
@@ -197,10 +222,40 @@ std::string FormatSheets(const ReportData& data) {
       if (sheet.choice == choice) figures += FormatSheet(sheet, data.episodes[sheet.episode]);
     }
     if (!figures.empty()) {
-      html += fmt::format("<h3>{}</h3>\n<div class=\"sheets\">\n{}</div>\n", title, figures);
+      html += fmt::format("<h3>{}</h3>\n<div class=\"sheets{}\">\n{}</div>\n",
+                          title,
+                          has_depth ? " wide-sheets" : "",
+                          figures);
     }
   }
   return html;
+}
+
+/// Keeps of each kind as many pictures as there is room for.
+///
+/// @return how many it left out.
+std::size_t LeaveOutSheets(std::size_t room_bytes, std::vector<ReportSheet>& sheets) {
+  std::map<std::string, std::size_t> count;
+  std::vector<std::pair<std::size_t, std::size_t>> in_turn;  // place within its kind, number
+  for (std::size_t i = 0; i < sheets.size(); ++i)
+    in_turn.emplace_back(count[sheets[i].choice]++, i);
+  std::ranges::sort(in_turn);
+  std::vector<bool> is_kept(sheets.size(), false);
+  for (const auto& [place, i] : in_turn) {
+    const std::size_t size_bytes = (sheets[i].jpeg.size() + 2) / 3 * 4 + kFigure_bytes;
+    if (size_bytes > room_bytes) continue;
+    room_bytes -= size_bytes;
+    is_kept[i] = true;
+  }
+  std::size_t kept = 0;
+  for (std::size_t i = 0; i < sheets.size(); ++i) {
+    if (!is_kept[i]) continue;
+    if (kept != i) sheets[kept] = std::move(sheets[i]);
+    ++kept;
+  }
+  const std::size_t left_out = sheets.size() - kept;
+  sheets.resize(kept);
+  return left_out;
 }
 
 }  // namespace
@@ -244,9 +299,34 @@ std::string EscapeJsonForScript(std::string_view json) {
   return text;
 }
 
-std::string FormatReportPage(const ReportData& data) {
-  const std::string json = EscapeJsonForScript(
-      DocumentOf(data).dump(-1, ' ', /*ensure_ascii=*/true, PageJson::error_handler_t::replace));
+std::string FormatReportPage(ReportData& data) {
+  std::size_t most_text_bytes = 0;
+  const auto format_data = [&] {
+    return EscapeJsonForScript(
+        DocumentOf(data, most_text_bytes)
+            .dump(-1, ' ', /*ensure_ascii=*/true, PageJson::error_handler_t::replace));
+  };
+  std::string json;
+  for (const std::size_t bytes : kMostText_bytes) {
+    most_text_bytes = bytes;
+    json = format_data();
+    if (json.size() <= kMostData_bytes) break;
+  }
+  const std::size_t around = sizeof(kReportHtml) + sizeof(kReportCss) + sizeof(kReportJs) +
+                             12 * data.where.size() + 2 * kFigure_bytes;
+  const std::size_t taken = std::min(json.size() + around, kMostReport_bytes);
+  const std::size_t left_out = LeaveOutSheets(kMostReport_bytes - taken, data.sheets);
+  const std::size_t notes = data.notes.size();
+  if (most_text_bytes < kMostText_bytes[0]) {
+    data.notes.push_back(fmt::format(
+        "Long texts are shortened to {} bytes, for the page to stay small.", most_text_bytes));
+  }
+  if (left_out > 0) {
+    data.notes.push_back(fmt::format("{} pictures are left out, for the page to stay below {} MB.",
+                                     left_out,
+                                     kMostReport_bytes / 1'000'000));
+  }
+  if (data.notes.size() > notes) json = format_data();
   const std::string pictures = FormatSheets(data);
   const std::string where = EscapeHtml(data.where);
   const std::string title = fmt::format("droidflow report: {}", where);

@@ -4,6 +4,7 @@
 
 #include "droidflow/pipeline/report_data.h"
 
+#include <cstddef>
 #include <string>
 #include <string_view>
 
@@ -15,7 +16,13 @@ namespace droidflow {
 /// JSON as it may stand in a <script>: the same values, without '<'.
 [[nodiscard]] std::string EscapeJsonForScript(std::string_view json);
 
+/// What the page of 10,000 episodes has at most.
+inline constexpr std::size_t kMostReport_bytes = 20'000'000;
+
 /// The same data gives the same bytes.
-[[nodiscard]] std::string FormatReportPage(const ReportData& data);
+///
+/// @param data  loses what such a page has no room for, first the middles of long texts, then
+///              pictures; a note says so.
+[[nodiscard]] std::string FormatReportPage(ReportData& data);
 
 }  // namespace droidflow

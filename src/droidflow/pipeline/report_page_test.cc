@@ -2,6 +2,7 @@
 
 #include <cmath>
 #include <limits>
+#include <map>
 #include <numeric>
 #include <string>
 #include <vector>
@@ -16,6 +17,7 @@ using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
+using ::testing::Pair;
 
 TEST(EscapeHtml, LeavesNothingThatIsMarkup) {
   EXPECT_EQ(EscapeHtml("a<b>&\"c'"), "a&lt;b&gt;&amp;&quot;c&#39;");
@@ -169,6 +171,32 @@ TEST(FormatReportPage, HoldsHostileTextAsText) {
   EXPECT_EQ(json["rows"][0][0], "</script><b>");
   EXPECT_EQ(json["strings"][json["rows"][0][6].get<int>()], "{{data}} \ufffd \u2028");
   EXPECT_EQ(json["columns"].size(), json["rows"][0].size());
+}
+
+TEST(FormatReportPage, StaysBelowTwentyMegabytesWhateverTextsAndPictures) {
+  ReportData data;
+  for (int i = 0; i < 10'000; ++i) {
+    ReportEpisode& episode = data.episodes.emplace_back();
+    episode.key = "e" + std::to_string(i);
+    episode.message = "cannot: ü" + std::string(2000, 'x') + ": /raw/" + episode.key;
+  }
+  for (std::size_t i = 0; i < 12; ++i) {
+    data.sheets.push_back({.choice = i < 4   ? "best"
+                                     : i < 8 ? "worst"
+                                             : "random",
+                           .episode = i,
+                           .jpeg = std::vector<std::byte>(1'000'000)});
+  }
+  const std::string page = FormatReportPage(data);
+  EXPECT_LE(page.size(), 20'000'000U);
+  EXPECT_GE(page.size(), 15'000'000U) << "and uses them";
+  EXPECT_THAT(page, HasSubstr(R"("cannot: \u00fcx)"));
+  EXPECT_THAT(page, HasSubstr("x: /raw/e9999\""));
+  EXPECT_THAT(page, HasSubstr("shortened to 1000 bytes"));
+  std::map<std::string, int> kept;
+  for (const ReportSheet& sheet : data.sheets) ++kept[sheet.choice];
+  EXPECT_THAT(kept, ElementsAre(Pair("best", 2), Pair("random", 2), Pair("worst", 2)));
+  EXPECT_THAT(page, HasSubstr("6 pictures are left out"));
 }
 
 }  // namespace
