@@ -123,8 +123,11 @@ TEST_F(SourceEpisodesTest, AreLookedForAsInAFolder) {
     const Result<SourceEpisode> found =
         SourceEpisodeFinder(*source_, nullptr).Find(kFriday, &there);
     EXPECT_EQ(found.has_value(), folder.has_value());
-    if (found && folder) EXPECT_EQ(found->ref.relative_path, folder->relative_path);
-    if (!found && !folder) EXPECT_EQ(found.error().message, folder.error().message);
+    if (found && folder) {
+      EXPECT_EQ(found->ref.relative_path, folder->relative_path);
+    } else if (!found && !folder) {
+      EXPECT_EQ(found.error().message, folder.error().message);
+    }
     EXPECT_EQ(there.size(), here.size());
     std::string chosen;
     for (std::size_t i = 0; i < std::min(here.size(), there.size()); ++i) {

@@ -195,11 +195,13 @@ void WriteLargeSvo2(const fs::path& small, const fs::path& large) {
   const VideoOptions video{.codec = VideoCodec::kHevc, .width_px = 256, .height_px = 64};
   Svo2Writer svo2 = Svo2Writer::Open(small, {.video = video, .serial = "1"}).value();
   const RgbImage pair(video.width_px, video.height_px);
-  for (std::uint64_t i = 0; i < 12; ++i) ASSERT_THAT(svo2.Write(pair, 7 + i), IsOk());
+  for (std::uint64_t i = 0; i < 12; ++i) ASSERT_THAT(svo2.Write(pair.view(), 7 + i), IsOk());
   ASSERT_THAT(svo2.Close(), IsOk());
   ASSERT_THAT(MakeDirectories(large.parent_path()), IsOk());
   McapReader reader = McapReader::Open(small).value();
-  McapWriter writer = McapWriter::Open(large, {.chunk_bytes = 1}).value();
+  McapWriterOptions options;
+  options.chunk_bytes = 1;
+  McapWriter writer = McapWriter::Open(large, options).value();
   std::map<std::string, std::uint16_t> channels;
   for (McapMessage message; reader.Next(message).value();) {
     const auto& [id, topic, encoding] = message.channel;
