@@ -173,7 +173,7 @@ void Print(const Explanation& explanation) {
     const std::string& why = camera.recording.reason;
     Print(fmt::format("  recording: {}", why.empty() ? "no file" : why), camera.recording.files);
     const std::string& no_depth = explanation.depth[i].reason;
-    fmt::print("  depth: {}\n", no_depth.empty() ? "by 'droidflow full'" : "none, " + no_depth);
+    fmt::print("  depth: {}\n", no_depth.empty() ? "by 'droidflow full'" : "none: " + no_depth);
   }
   if (!explanation.warnings.empty()) fmt::print("\nwarnings\n");
   for (const Warning& warning : explanation.warnings) {
