@@ -34,7 +34,9 @@ function(droidflow_add_test target name)
   if(CMAKE_BUILD_TYPE STREQUAL "Release")
     target_compile_options(${target} PRIVATE -O1)
   endif()
-  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests)
+  # In groups no larger than in the build that CI runs first: tests of different files share names.
+  set_target_properties(${target} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests
+                                             UNITY_BUILD_BATCH_SIZE 8)
   target_compile_definitions(${target} PRIVATE DROIDFLOW_SHARED_DIR="${DROIDFLOW_SHARED_DIR}"
                                                DROIDFLOW_PYTHON="${DROIDFLOW_PYTHON}")
   add_test(NAME ${name} COMMAND ${target})
