@@ -6,6 +6,7 @@ import base64
 import hashlib
 import http.client
 import json
+import os
 import pathlib
 import random
 import threading
@@ -37,7 +38,9 @@ def client(server: HubServer, folder: pathlib.Path):
     try:
         return official_client.api(server.endpoint, server.token, folder / "home")
     except RuntimeError as error:
-        pytest.skip(str(error))  # no registry: the tests are to work without a network
+        if os.environ.get("CI"):
+            raise
+        pytest.skip(str(error))  # a developer may be without a registry
 
 
 @pytest.fixture(scope="module")

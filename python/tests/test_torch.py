@@ -1,22 +1,34 @@
-"""PyTorch's own DataLoader over episodes and windows, where PyTorch is installed."""
+"""PyTorch's own DataLoader over episodes and windows."""
 
 from __future__ import annotations
+
+import importlib
 
 import numpy as np
 import pytest
 from conftest import STEPS, load
 
-torch = pytest.importorskip("torch")
+from droidflow import Dataset
 
-from droidflow import Dataset  # noqa: E402
-from droidflow.torch import EpisodeDataset, WindowDataset  # noqa: E402
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def torch():
+    return pytest.importorskip("torch")
+
+
+@pytest.fixture
+def sets(torch):
+    """droidflow.torch"""
+    return importlib.import_module("droidflow.torch")
 
 
 @pytest.mark.parametrize("start", ["fork", "spawn"])
-def test_workers_hand_over_whole_episodes(out, start):
+def test_workers_hand_over_whole_episodes(out, torch, sets, start):
     data = Dataset(out)
     loader = torch.utils.data.DataLoader(
-        EpisodeDataset(data, keys=["tracks_3d", "gripper_positions"]),
+        sets.EpisodeDataset(data, keys=["tracks_3d", "gripper_positions"]),
         batch_size=None,
         num_workers=2,
         multiprocessing_context=start,
@@ -31,9 +43,9 @@ def test_workers_hand_over_whole_episodes(out, start):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_shuffled_batches_hold_every_window_once(out, workers):
+def test_shuffled_batches_hold_every_window_once(out, torch, sets, workers):
     data, length = Dataset(out), 5
-    windows = WindowDataset(data, length, stride=2, keys=["tracks_3d"], camera="ext1")
+    windows = sets.WindowDataset(data, length, stride=2, keys=["tracks_3d"], camera="ext1")
     loader = torch.utils.data.DataLoader(
         windows,
         batch_size=3,
