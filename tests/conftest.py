@@ -264,6 +264,20 @@ def small_disk(tmp_path):
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+def finished(out: pathlib.Path) -> list[pathlib.Path]:
+    """Folders of finished episodes, in an output tree, a queue or a hub's folder.
+
+    For a tree that changes meanwhile: what goes away while it is looked into is not there (a glob
+    raises). Names that begin with a point, a run's own folder among them, are not looked into.
+    """
+    found = []
+    for folder, below, files in os.walk(out):
+        below[:] = [name for name in below if not name.startswith(".")]
+        if "tracks.npz" in files:
+            found.append(pathlib.Path(folder))
+    return sorted(found)
+
+
 def products(out: pathlib.Path) -> dict[str, pathlib.Path]:
     """relative path -> file, for everything in the output tree but run directory and index."""
     files = (p for p in sorted(out.rglob("*")) if p.is_file())

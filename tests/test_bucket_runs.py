@@ -16,7 +16,7 @@ import urllib.parse
 
 import pytest
 from buckets import PREFIX, ROOT, fake_gcs
-from conftest import Dataset, content, copy_dataset, quality, stop_group
+from conftest import Dataset, content, copy_dataset, finished, quality, stop_group
 from full_runs import QUICK, differing
 
 HEAD_BYTES = 64_000
@@ -236,7 +236,7 @@ def test_killed_half_way_it_goes_on(droidflow, bucket, synth, runs, tmp_path):
     process = droidflow.start(*run)
     try:
         deadline = time.monotonic() + 60
-        while len(list(out.glob("*/*/*/*/quality.json"))) < 2 and time.monotonic() < deadline:
+        while len(finished(out)) < 2 and time.monotonic() < deadline:
             assert process.poll() is None or process.returncode == 0
             time.sleep(0.005)
         os.killpg(process.pid, signal.SIGKILL)
@@ -293,7 +293,7 @@ def test_one_file_that_does_not_come_is_one_episode(droidflow, filled, stills, t
     run = ("metadata", -1, 1, *inputs(stills), "--out", out)
     droidflow(*run, code=3, env=filled.env, timeout=120)
     assert set(statuses(droidflow, out)) == {str(bad)}
-    assert len(list(out.glob("*/*/*/*/quality.json"))) == 3
+    assert len(finished(out)) == 3
 
 
 def test_a_download_that_stalls_is_tried_again(droidflow, filled, stills, runs, tmp_path):
@@ -351,7 +351,7 @@ def test_a_small_disk_budget_does_not_stop_the_run(droidflow, filmed, films, tmp
         env=filmed.env,
         timeout=300,
     )
-    assert len(list(out.glob("*/*/*/*/quality.json"))) == 2
+    assert len(finished(out)) == 2
     assert not [p for p in (tmp_path / "fast").rglob("*") if p.is_file()]
 
 

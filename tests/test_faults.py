@@ -19,7 +19,7 @@ import time
 import h5py
 import numpy as np
 import pytest
-from conftest import Dataset, content, load, products, quality, stop_group
+from conftest import Dataset, content, finished, load, products, quality, stop_group
 
 AUTOLAB = pathlib.Path("AUTOLab/success/2023-07-07/Fri_Jul__7_09:42:23_2023")
 REAL = pathlib.Path("REAL/success/2023-06-19/Mon_Jun_19_19:24:15_2023")
@@ -60,12 +60,6 @@ def by_path(entries: list[Entry]) -> dict[str, Entry]:
 
 def warning_codes(folder: pathlib.Path) -> set[str]:
     return {warning["code"] for warning in quality(folder)["warnings"]}
-
-
-def finished(out: pathlib.Path) -> list[pathlib.Path]:
-    """Folders of finished episodes."""
-    # Not "*": the run's own folder, .droidflow, changes while it is looked into.
-    return sorted(p.parent for p in out.glob("[!.]*/*/*/*/tracks.npz"))
 
 
 def verify(droidflow, out: pathlib.Path):

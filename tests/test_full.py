@@ -16,7 +16,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import Dataset, content, copy_dataset, load, products, quality
+from conftest import Dataset, content, copy_dataset, finished, load, products, quality
 from full_runs import (
     DEPTH_FILES,
     QUICK,
@@ -29,7 +29,7 @@ from full_runs import (
 from recordings_reference import probe
 from test_cli import setting
 from test_depth import frames_of
-from test_faults import by_path, finished, no_leftovers, stat, told
+from test_faults import by_path, no_leftovers, stat, told
 
 OPTIONS = """
 --limit --workers-per-gpu --gpus --workers --backend --preset --cameras --camera-jobs

@@ -15,9 +15,9 @@ import time
 
 import full_runs
 import pytest
-from conftest import Dataset, content, copy_dataset, quality, stop_group
+from conftest import Dataset, content, copy_dataset, finished, quality, stop_group
 from full_runs import QUICK, check_whole, differing, has_depth
-from test_faults import alive, by_path, children, finished, stat, told, wait_for
+from test_faults import alive, by_path, children, stat, told, wait_for
 from test_full import left_in, recording, role_of, without_depth
 
 EPISODES = 6

@@ -16,7 +16,7 @@ import time
 
 import conftest
 import pytest
-from conftest import stop_group
+from conftest import finished, stop_group
 from hub_server import HubServer
 
 REPO, OTHER = "tester/episodes", "tester/metadata"
@@ -114,10 +114,6 @@ def held(hub: HubServer, folder: pathlib.Path, repo: str = REPO) -> dict:
         stored = repository.objects[entry.sha256].body() if entry.sha256 else entry
         file.write_bytes(bytes(stored.data)[: entry.size])
     return content(folder)
-
-
-def episodes_here(out: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(path.parent for path in out.glob("[!.]*/**/quality.json"))
 
 
 def status(droidflow, out: pathlib.Path) -> dict:
@@ -366,12 +362,12 @@ def test_new_episodes_are_uploaded_while_it_watches(data, droidflow, tmp_path):
         while not (out / ".droidflow/uploader.lock").exists():
             assert time.monotonic() < end and watching.poll() is None
             time.sleep(0.01)
-        for folder in episodes_here(data.folder / "out")[:2]:
+        for folder in finished(data.folder / "out")[:2]:
             place = out / folder.relative_to(data.folder / "out")
             shutil.copytree(folder, tmp_path / "copy")
             place.parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "copy").rename(place)
-        while len(episodes_here(hub)) < 2 or episodes_here(out):
+        while len(finished(hub)) < 2 or finished(out):
             assert time.monotonic() < end and watching.poll() is None
             time.sleep(0.05)
         assert droidflow("upload", out, "--hub", f"file:{hub}").returncode == BUSY
