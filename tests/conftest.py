@@ -51,7 +51,7 @@ class Droidflow:
             env={**self.environment, **(env or {})},
             text=True,
             capture_output=True,
-            timeout=options.pop("timeout", 60),
+            timeout=options.pop("timeout", 120),
             **options,
         )
         if code is not None:

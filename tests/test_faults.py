@@ -625,7 +625,7 @@ def test_an_episode_that_takes_for_ever_is_given_up(droidflow, golden, tmp_path)
     os.mkfifo(stuck.h5)
     out = tmp_path / "out"
     flags = ["--out", out, "--episode-timeout", 1]
-    droidflow("metadata", -1, 2, *breaker.data.inputs, *flags, code=3, timeout=30)
+    droidflow("metadata", -1, 2, *breaker.data.inputs, *flags, code=3)
     found = by_path(told(droidflow, out / ".droidflow"))
     assert found[str(good.relative)].state == "done"
     assert found[str(stuck.relative)].status in ("timeout", "bad_trajectory")
@@ -987,7 +987,7 @@ def many(synth) -> Dataset:
     return synth(episodes=40, steps=80, seed=4)
 
 
-def wait_for(condition, seconds: float = 20.0) -> None:
+def wait_for(condition, seconds: float = 60.0) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, "waited in vain"
@@ -1006,7 +1006,7 @@ def test_an_interrupted_run_exits_130_consistent_and_resumes(droidflow, many, tm
     try:
         wait_for(lambda: len(finished(out)) >= 3)
         process.send_signal(which)
-        assert process.wait(timeout=10) == 130
+        assert process.wait(timeout=30) == 130
     finally:
         stop_group(process)
     before = stat(out)
@@ -1028,7 +1028,7 @@ def test_ctrl_c_reaches_workers_too_and_is_still_130(droidflow, many, tmp_path):
     try:
         wait_for(lambda: len(finished(tmp_path / "out")) >= 2)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(timeout=10) == 130
+        assert process.wait(timeout=30) == 130
     finally:
         stop_group(process)
     found = told(droidflow, tmp_path / "out/.droidflow")
@@ -1094,7 +1094,7 @@ def test_kill_9_at_random_moments_loses_and_doubles_nothing(droidflow, many, run
                 process.kill()
                 process.wait()
                 shot["coordinator"] += 1
-                wait_for(lambda: not [w for w in workers if alive(w)], 5)
+                wait_for(lambda: not [w for w in workers if alive(w)])
             else:  # it came to its end: begin anew
                 assert process.returncode == 0
                 shutil.rmtree(out)

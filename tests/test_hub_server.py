@@ -633,7 +633,7 @@ def test_bytes_may_get_lost_on_their_way(hub, call):
 
 def test_silence_ends_with_the_caller(hub, call):
     hub.inject(path=call.base, hang=True)
-    connection = http.client.HTTPConnection(urllib.parse.urlsplit(hub.endpoint).netloc, timeout=0.2)
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(hub.endpoint).netloc, timeout=1)
     connection.request("GET", call.base)
     with pytest.raises(TimeoutError):
         connection.getresponse()

@@ -7,9 +7,9 @@ import functools
 import json
 import pathlib
 import random
+import resource
 import shutil
 import struct
-import time
 
 import h5py
 import numpy as np
@@ -443,11 +443,17 @@ def test_rows_of_a_raw_recording_without_calibration_say_so(droidflow, svo2, tmp
 # ----------------------------------------------------------------------------------------- nonsense
 
 
+def cpu_s() -> float:
+    """What the commands that have ended took of processors: others do not change it."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
 def survives(droidflow, files: list[pathlib.Path], *flags) -> list[dict]:
     """One entry per file, no crash, less than five seconds for any."""
-    begin = time.monotonic()
-    done = droidflow("inspect", *files, "--json", *flags, timeout=5 * len(files))
-    took_s = time.monotonic() - begin
+    before_s = cpu_s()
+    done = droidflow("inspect", *files, "--json", *flags)
+    took_s = cpu_s() - before_s
     assert done.returncode in (0, 1), (done.returncode, done.stderr[-2000:])
     assert "core dumped" not in done.stderr and "Sanitizer" not in done.stderr
     entries = json.loads(done.stdout)
@@ -586,16 +592,14 @@ def test_a_folder_is_exit_1_and_the_others_are_still_shown(droidflow, svo2, tmp_
     assert entries[0]["problems"]
 
 
-def test_an_mp4_of_8_gb_is_inspected_without_reading_it(droidflow, victims, tmp_path):
-    """Nearly all of it is a hole in a box of free space: whoever reads it whole takes longer."""
+def test_an_mp4_of_a_terabyte_is_inspected_without_reading_it(droidflow, victims, tmp_path):
+    """Nearly all of it is a hole in a box of free space: whoever reads it whole takes minutes."""
     path = tmp_path / "huge.mp4"
     with path.open("wb") as file:
         file.write(victims["small.mp4"])
-        file.write(struct.pack(">I4sQ", 1, b"free", 8 << 30))
-        file.truncate(file.tell() + (8 << 30) - 16)
-    begin = time.monotonic()
+        file.write(struct.pack(">I4sQ", 1, b"free", 1 << 40))
+        file.truncate(file.tell() + (1 << 40) - 16)
     (entry,) = inspect(droidflow, path)
-    assert time.monotonic() - begin < 2
     assert (entry["kind"], entry["frames"]) == ("mp4", 6)
 
 
