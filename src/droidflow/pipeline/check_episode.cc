@@ -2,7 +2,6 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
-#include "droidflow/formats/npz_reader.h"
 #include "droidflow/formats/npz_writer.h"
 #include "droidflow/geometry/pose.h"
 #include "droidflow/jobs/run_lock.h"
@@ -10,9 +9,9 @@
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/finished_episode.h"
 #include "droidflow/pipeline/hub_targets.h"
+#include "droidflow/pipeline/product_arrays.h"
 #include "droidflow/pipeline/product_json_internal.h"
 #include "droidflow/pipeline/products.h"
-#include "droidflow/pipeline/tracks_layout.h"
 #include "droidflow/pipeline/upload_tree.h"
 #include "droidflow/tracks/gripper.h"
 #include "droidflow/tracks/gripper_shape.h"
@@ -81,37 +80,6 @@ Image<float> CopyOf(const Image<float>& picture) {
     std::copy_n(picture.row(y), picture.width_px(), copy.row(y));
   }
   return copy;
-}
-
-/// Numbers of an archive, as many as there must be.
-Result<std::vector<double>> ReadNumbers(const NpzReader& npz,
-                                        const std::string& name,
-                                        std::int64_t count,
-                                        const fs::path& directory) {
-  DF_ASSIGN_OR_RETURN(const NpyArray array, npz.Read(name));
-  if (array.size() != count) {
-    return Fail(ErrorKind::kInvalidData,
-                "{}: want {} numbers, have {}: {}",
-                name,
-                count,
-                array.size(),
-                directory.string());
-  }
-  return array.ToDoubles();
-}
-
-Result<std::vector<Transform>> ReadPoses(const NpzReader& npz,
-                                         const std::string& name,
-                                         std::int64_t count,
-                                         const fs::path& directory) {
-  DF_ASSIGN_OR_RETURN(const std::vector<double> numbers,
-                      ReadNumbers(npz, name, 16 * count, directory));
-  std::vector<Transform> poses(count);
-  for (std::int64_t i = 0; i < count; ++i) {
-    poses[i].matrix() =
-        Eigen::Map<const Eigen::Matrix<double, 4, 4, Eigen::RowMajor>>(numbers.data() + 16 * i);
-  }
-  return poses;
 }
 
 /// The pose between two steps; before the first and after the last, theirs.
@@ -613,68 +581,39 @@ Status CameraChecker::CheckDepth(const fs::path& folder,
   return file.Commit();
 }
 
-Result<SaidMotion> ReadSaidMotion(const NpzReader& tracks, const fs::path& directory) {
-  DF_ASSIGN_OR_RETURN(const std::vector<double> count,
-                      ReadNumbers(tracks, "num_frames", 1, directory));
-  const auto steps = static_cast<std::int64_t>(count[0]);
-  if (steps < 1) {
-    return Fail(ErrorKind::kInvalidData,
-                "num_frames: want 1 or more, have {}: {}",
-                steps,
-                directory.string());
-  }
+Result<SaidMotion> ReadSaidMotion(const ProductArrays& tracks) {
+  DF_ASSIGN_OR_RETURN(const std::int64_t steps, tracks.Count("num_frames"));
   SaidMotion motion;
-  DF_ASSIGN_OR_RETURN(motion.T_world_gripper, ReadPoses(tracks, "gripper_poses", steps, directory));
+  DF_ASSIGN_OR_RETURN(motion.T_world_gripper, tracks.Poses("gripper_poses", steps));
   DF_ASSIGN_OR_RETURN(const std::vector<double> positions,
-                      ReadNumbers(tracks, "gripper_positions", steps, directory));
+                      tracks.Numbers("gripper_positions", steps));
   GripperModel model;
   if (tracks.Contains("gripper_joint_max_rad")) {
-    DF_ASSIGN_OR_RETURN(const std::vector<double> most,
-                        ReadNumbers(tracks, "gripper_joint_max_rad", 1, directory));
+    DF_ASSIGN_OR_RETURN(const std::vector<double> most, tracks.Numbers("gripper_joint_max_rad", 1));
     model.joint_max_rad = most[0];
   }
   for (const double position : positions) {
     motion.joint_rad.push_back(FingerJoint(model, position));
   }
-  DF_ASSIGN_OR_RETURN(const NpyArray points, tracks.Read("contact_points_local"));
-  DF_ASSIGN_OR_RETURN(const std::vector<double> numbers, points.ToDoubles());
-  for (std::size_t i = 0; i + 2 < numbers.size(); i += 3) {
-    motion.pad_points_m.emplace_back(numbers[i], numbers[i + 1], numbers[i + 2]);
+  DF_ASSIGN_OR_RETURN(const std::vector<double> points, tracks.Numbers("contact_points_local"));
+  for (std::size_t i = 0; i + 2 < points.size(); i += 3) {
+    motion.pad_points_m.emplace_back(points[i], points[i + 1], points[i + 2]);
   }
   return motion;
 }
 
-Result<SaidCamera> ReadSaidCamera(const NpzReader& tracks,
-                                  const NpzReader& extrinsics,
+Result<SaidCamera> ReadSaidCamera(const ProductArrays& tracks,
+                                  const ProductArrays& extrinsics,
                                   const std::string& serial,
-                                  std::size_t steps,
-                                  const fs::path& directory) {
+                                  std::size_t steps) {
+  constexpr int kMinSide_px = 16;
   SaidCamera camera;
   camera.serial = serial;
-  DF_ASSIGN_OR_RETURN(const std::vector<double> k,
-                      ReadNumbers(tracks, "intrinsics_" + serial, 9, directory));
-  DF_ASSIGN_OR_RETURN(const std::vector<double> size,
-                      ReadNumbers(tracks, "image_size_" + serial, 2, directory));
-  constexpr double kMaxSide_px = 8192;
-  if (!(size[0] >= 16 && size[0] <= kMaxSide_px && size[1] >= 16 && size[1] <= kMaxSide_px)) {
-    return Fail(ErrorKind::kInvalidData,
-                "image_size_{}: want 16 … {}, have {} x {}: {}",
-                serial,
-                kMaxSide_px,
-                size[0],
-                size[1],
-                directory.string());
-  }
-  camera.intrinsics = {.fx_px = k[0],
-                       .fy_px = k[4],
-                       .cx_px = k[2],
-                       .cy_px = k[5],
-                       .width_px = static_cast<int>(size[0]),
-                       .height_px = static_cast<int>(size[1])};
+  DF_ASSIGN_OR_RETURN(camera.intrinsics, tracks.IntrinsicsOf(serial, kMinSide_px));
   camera.is_wrist = !extrinsics.Contains("external_" + serial);
   const std::string name = camera.is_wrist ? "wrist_extrinsics" : "external_" + serial;
   const auto count = camera.is_wrist ? static_cast<std::int64_t>(steps) : 1;
-  DF_ASSIGN_OR_RETURN(camera.T_world_cam, ReadPoses(extrinsics, name, count, directory));
+  DF_ASSIGN_OR_RETURN(camera.T_world_cam, extrinsics.Poses(name, count));
   return camera;
 }
 
@@ -791,19 +730,20 @@ std::optional<double> ReadCheckScore(const fs::path& directory) {
 
 Result<CheckedEpisode> CheckEpisode(const fs::path& directory, const LabelCheckOptions& options) {
   constexpr std::string_view kPoses = "gripper_poses";
-  DF_ASSIGN_OR_RETURN(const NpzReader tracks,
-                      OpenTracks(directory / kTracksFile, std::span(&kPoses, 1)));
-  DF_ASSIGN_OR_RETURN(const NpzReader extrinsics, NpzReader::Open(directory / kExtrinsicsFile));
+  DF_ASSIGN_OR_RETURN(const ProductArrays tracks,
+                      ProductArrays::Open(directory / kTracksFile, std::span(&kPoses, 1)));
+  DF_ASSIGN_OR_RETURN(const ProductArrays extrinsics,
+                      ProductArrays::Open(directory / kExtrinsicsFile));
   DF_ASSIGN_OR_RETURN(Json quality, ReadJsonObject(directory / kQualityFile));
-  DF_ASSIGN_OR_RETURN(const SaidMotion motion, ReadSaidMotion(tracks, directory));
-  DF_ASSIGN_OR_RETURN(const NpyArray names, tracks.Read("cameras_with_2d_tracks"));
-  DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials, names.ToStrings());
+  DF_ASSIGN_OR_RETURN(const SaidMotion motion, ReadSaidMotion(tracks));
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials,
+                      tracks.Strings("cameras_with_2d_tracks"));
   const std::string source_path = quality.value("source_path", "");
 
   CheckedEpisode episode;
   for (const std::string& serial : serials) {
     DF_ASSIGN_OR_RETURN(const SaidCamera camera,
-                        ReadSaidCamera(tracks, extrinsics, serial, motion.steps(), directory));
+                        ReadSaidCamera(tracks, extrinsics, serial, motion.steps()));
     CheckedCamera& checked = episode.cameras.emplace_back();
     checked.serial = serial;
     const auto role = quality.find("cameras");

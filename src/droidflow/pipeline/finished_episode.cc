@@ -1,13 +1,12 @@
 #include "droidflow/pipeline/finished_episode.h"
 
 #include "droidflow/core/files.h"
-#include "droidflow/formats/npz_reader.h"
 #include "droidflow/io/calibration_reader.h"
 #include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/product_arrays.h"
 #include "droidflow/pipeline/product_json_internal.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/stereo_pairs.h"
-#include "droidflow/pipeline/tracks_layout.h"
 
 #include <algorithm>
 #include <cmath>
@@ -23,46 +22,6 @@ namespace fs = std::filesystem;
 
 constexpr std::int64_t kMaxPathPoints = 400;
 constexpr int kReadOn_frames = 60;  ///< rather than looking for a frame that is not farther away
-
-/// Arrays of an archive, checked against the sizes that they must have.
-class ProductArrays {
- public:
-  static Result<ProductArrays> Open(const fs::path& path) {
-    DF_ASSIGN_OR_RETURN(NpzReader npz, OpenTracks(path));
-    return ProductArrays(path, std::move(npz));
-  }
-
-  [[nodiscard]] bool Contains(std::string_view name) const { return npz_.Contains(name); }
-  [[nodiscard]] Result<std::vector<double>> Numbers(const std::string& name,
-                                                    std::int64_t count) const {
-    DF_ASSIGN_OR_RETURN(const NpyArray array, npz_.Read(name));
-    if (array.size() != count) {
-      return Fail(ErrorKind::kInvalidData,
-                  "{}: want {} numbers, have {}: {}",
-                  name,
-                  count,
-                  array.size(),
-                  path_.string());
-    }
-    return array.ToDoubles();
-  }
-  [[nodiscard]] Result<std::int64_t> Count(const std::string& name) const {
-    DF_ASSIGN_OR_RETURN(const std::vector<double> value, Numbers(name, 1));
-    if (value[0] >= 1) return static_cast<std::int64_t>(value[0]);
-    return Fail(
-        ErrorKind::kInvalidData, "{}: want 1 or more, have {}: {}", name, value[0], path_.string());
-  }
-  [[nodiscard]] Result<std::vector<std::string>> Strings(const std::string& name) const {
-    DF_ASSIGN_OR_RETURN(const NpyArray array, npz_.Read(name));
-    return array.ToStrings();
-  }
-
- private:
-  ProductArrays(fs::path path, NpzReader npz) : path_(std::move(path)), npz_(std::move(npz)) {}
-
-  fs::path path_;
-  NpzReader npz_;
-};
 
 Result<FinishedMotion> ReadMotion(const ProductArrays& tracks) {
   FinishedMotion motion;
@@ -82,9 +41,9 @@ Result<FinishedMotion> ReadMotion(const ProductArrays& tracks) {
       motion.time_s.push_back(static_cast<double>(t) / motion.fps);
     }
   }
-  DF_ASSIGN_OR_RETURN(motion.frames, tracks.Numbers("contact_frames", 16 * steps));
-  DF_ASSIGN_OR_RETURN(motion.left_frames, tracks.Numbers("left_contact_frames", 16 * steps));
-  DF_ASSIGN_OR_RETURN(motion.right_frames, tracks.Numbers("right_contact_frames", 16 * steps));
+  DF_ASSIGN_OR_RETURN(motion.frames, tracks.Poses("contact_frames", steps));
+  DF_ASSIGN_OR_RETURN(motion.left_frames, tracks.Poses("left_contact_frames", steps));
+  DF_ASSIGN_OR_RETURN(motion.right_frames, tracks.Poses("right_contact_frames", steps));
   DF_ASSIGN_OR_RETURN(const std::int64_t resampled, tracks.Count("num_normalized_steps"));
   DF_ASSIGN_OR_RETURN(const std::vector<double> path,
                       tracks.Numbers("normalized_centroids", 3 * resampled));
@@ -164,33 +123,15 @@ Status EpisodeLoader::LoadCamera(const ProductArrays& tracks,
   FinishedCamera camera;
   camera.serial = serial;
   camera.role = role;
-  DF_ASSIGN_OR_RETURN(const std::vector<double> k, tracks.Numbers("intrinsics_" + serial, 9));
-  DF_ASSIGN_OR_RETURN(const std::vector<double> size, tracks.Numbers("image_size_" + serial, 2));
-  constexpr double kMaxImageSide_px = 8192;
-  if (!(size[0] >= 1 && size[0] <= kMaxImageSide_px && size[1] >= 1 &&
-        size[1] <= kMaxImageSide_px)) {
-    return Fail(ErrorKind::kInvalidData,
-                "image_size_{}: want 1 … {}, have {} x {}: {}",
-                serial,
-                kMaxImageSide_px,
-                size[0],
-                size[1],
-                directory_.string());
-  }
-  camera.intrinsics = {.fx_px = k[0],
-                       .fy_px = k[4],
-                       .cx_px = k[2],
-                       .cy_px = k[5],
-                       .width_px = static_cast<int>(size[0]),
-                       .height_px = static_cast<int>(size[1])};
+  DF_ASSIGN_OR_RETURN(camera.intrinsics, tracks.IntrinsicsOf(serial));
   DF_ASSIGN_OR_RETURN(
       camera.tracks_px,
       tracks.Numbers("tracks_2d_" + serial, episode_.motion.steps * episode_.motion.points * 2));
   if (extrinsics.Contains("external_" + serial)) {
-    DF_ASSIGN_OR_RETURN(camera.T_world_cam, extrinsics.Numbers("external_" + serial, 16));
+    DF_ASSIGN_OR_RETURN(camera.T_world_cam, extrinsics.Poses("external_" + serial, 1));
   } else {
     DF_ASSIGN_OR_RETURN(camera.T_world_cam,
-                        extrinsics.Numbers("wrist_extrinsics", 16 * episode_.motion.steps));
+                        extrinsics.Poses("wrist_extrinsics", episode_.motion.steps));
   }
   LoadRecording(camera);
   if (options_.depth) LoadDepth(camera);
@@ -272,13 +213,6 @@ Result<std::optional<Remapper>> LeftEyeRectifier(const SourceInfo& info,
                                             info.height_px,
                                             rig.rectified.R_rect_left,
                                             rig.rectified.intrinsics));
-}
-
-Transform TransformAt(std::span<const double> matrices, std::int64_t index) {
-  Transform transform;
-  transform.matrix() =
-      Eigen::Map<const Eigen::Matrix<double, 4, 4, Eigen::RowMajor>>(matrices.data() + 16 * index);
-  return transform;
 }
 
 class RecordedPictures::Impl {

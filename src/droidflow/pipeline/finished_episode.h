@@ -41,20 +41,17 @@ struct FinishedEpisodeOptions {
     const std::filesystem::path& conf_dir,
     const std::filesystem::path& path);
 
-/// Number `index` of a row of 4x4 matrices.
-[[nodiscard]] Transform TransformAt(std::span<const double> matrices, std::int64_t index);
-
 /// What the tracks say, whatever the camera. Frame: world. Unit: metres.
 struct FinishedMotion {
   std::int64_t steps = 0;
   std::int64_t points = 0;  ///< of both fingers, left ones first
   double fps = 0;
-  std::vector<double> time_s;         ///< [steps], of the first step 0
-  std::int64_t start_unix_ms = 0;     ///< of the first step; 0: not known
-  std::vector<double> frames;         ///< [steps,4,4] of the contact
-  std::vector<double> left_frames;    ///< [steps,4,4]
-  std::vector<double> right_frames;   ///< [steps,4,4]
-  std::vector<Vector3> path_world_m;  ///< the gripper's way, equal steps apart, a few hundred
+  std::vector<double> time_s;           ///< [steps], of the first step 0
+  std::int64_t start_unix_ms = 0;       ///< of the first step; 0: not known
+  std::vector<Transform> frames;        ///< [steps] of the contact
+  std::vector<Transform> left_frames;   ///< [steps]
+  std::vector<Transform> right_frames;  ///< [steps]
+  std::vector<Vector3> path_world_m;    ///< the gripper's way, equal steps apart, a few hundred
   int path_mm = 0;
 };
 
@@ -102,17 +99,17 @@ struct FinishedCamera {
   std::string serial;
   std::string role;  ///< empty: not known
   Intrinsics intrinsics;
-  std::vector<double> tracks_px;    ///< [steps,points,2]
-  std::vector<double> T_world_cam;  ///< [4,4] or [steps,4,4]
+  std::vector<double> tracks_px;       ///< [steps,points,2]
+  std::vector<Transform> T_world_cam;  ///< [1] or [steps]
   std::optional<RecordedPictures> recording;
   std::vector<std::int64_t> step_to_frame;  ///< of the recording; -1: none
   std::optional<RecordedDepth> depth;
   std::vector<std::int64_t> step_to_depth;  ///< of the depth video; -1: none
 
   [[nodiscard]] const std::string& name() const { return role.empty() ? serial : role; }
-  [[nodiscard]] bool moves() const { return T_world_cam.size() > 16; }
+  [[nodiscard]] bool moves() const { return T_world_cam.size() > 1; }
   [[nodiscard]] Transform WorldFromCamera(std::int64_t t) const {
-    return TransformAt(T_world_cam, moves() ? t : 0);
+    return T_world_cam[moves() ? t : 0];
   }
   [[nodiscard]] Transform CameraFromWorld(std::int64_t t) const {
     return WorldFromCamera(t).inverse();

@@ -249,13 +249,13 @@ TrackOverlay EpisodeRenderer::OverlayAt(const FinishedCamera& camera,
       lost += fmt::format("{}{} of {} behind", outside > 0 ? ", " : "", behind, motion_.points);
     }
     for (std::int64_t s = std::max<std::int64_t>(t - kTail_steps, 0); s <= t; ++s) {
-      overlay.left.tail.push_back(project(TransformAt(motion_.left_frames, s).translation()));
-      overlay.right.tail.push_back(project(TransformAt(motion_.right_frames, s).translation()));
+      overlay.left.tail.push_back(project(motion_.left_frames[s].translation()));
+      overlay.right.tail.push_back(project(motion_.right_frames[s].translation()));
     }
     for (const Vector3& point : motion_.path_world_m) overlay.path.push_back(project(point));
   }
   if (options_.frames) {
-    const Transform frame = TransformAt(motion_.frames, t);
+    const Transform frame = motion_.frames[t];
     overlay.frame.push_back(project(frame.translation()));
     for (int axis = 0; axis < 3; ++axis) {
       overlay.frame.push_back(project(frame * (kAxis_m * Vector3::Unit(axis))));

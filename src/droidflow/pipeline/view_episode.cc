@@ -487,7 +487,7 @@ Status EpisodeView::WriteCamera(FinishedCamera& camera, std::int64_t t, TopicWri
 Status EpisodeView::WriteStep(std::int64_t t, TopicWriter& writer) {
   const std::uint64_t ns = TimeAt(t);
   Message transforms = Message::array();
-  transforms.push_back(TransformOf(ns, "contact", TransformAt(episode_.motion.frames, t)));
+  transforms.push_back(TransformOf(ns, "contact", episode_.motion.frames[t]));
   for (const FinishedCamera& camera : episode_.cameras) {
     transforms.push_back(TransformOf(ns, camera.name(), camera.WorldFromCamera(t)));
   }
