@@ -393,6 +393,19 @@ def test_places_that_cannot_be_are_refused(data, droidflow, tmp_path, flags):
     droidflow("upload", tmp_path, *flags, code=USAGE)
 
 
+@pytest.mark.parametrize("layout", ["files", "shards"])
+def test_a_queue_belongs_to_its_place(data, droidflow, tmp_path, layout):
+    out, mine, other = tmp_path / "out", f"file:{tmp_path}/mine", f"file:{tmp_path}/other"
+    flags = ["--hub-layout", layout]
+    data.run(out, "--hub", mine, *flags, limit=2, code=DONE)
+    command = ["upload", out, "--hub", other, *flags]
+    refused = droidflow(*command, code=USAGE)
+    assert f"this queue is folder {tmp_path}/mine" in refused.stderr
+    assert str(out / ".droidflow/upload.sqlite") in refused.stderr
+    assert not (tmp_path / "other").exists()
+    droidflow("upload", out, "--hub", mine, *flags, code=DONE)
+
+
 def test_without_a_place_nothing_is_uploaded_or_removed(data, tmp_path):
     out = tmp_path / "out"
     data.run(out, code=DONE)

@@ -200,7 +200,7 @@ Result<Uploaded> Upload(const UploadCommandLine& command, const HubOptions& hub)
       DF_RETURN_IF_ERROR(queue.Unpark(destination));
     }
     if (hub.layout == HubLayout::kShards) {
-      for (const HubPlace& place : places) DF_RETURN_IF_ERROR(IndexPlace(queue, place));
+      for (const HubPlace& place : places) DF_RETURN_IF_ERROR(IndexPlace(queue, place, hub.layout));
     }
   }
   DF_ASSIGN_OR_RETURN(const UploadTotals to_do, Unfinished(queue, destinations));

@@ -151,7 +151,9 @@ UploadTotals UnfinishedTotals(const UploadCounts& counts) {
   return sum;
 }
 
-Status IndexPlace(UploadQueue& queue, const HubPlace& place) {
+Status IndexPlace(UploadQueue& queue, const HubPlace& place, HubLayout layout) {
+  const bool in_shards = layout == HubLayout::kShards;
+  DF_RETURN_IF_ERROR(BindToStore(queue, place.destination, *place.store, in_shards));
   DF_ASSIGN_OR_RETURN(auto counts, queue.Counts());
   if (counts[place.destination].of(UploadState::kConfirmed).episodes == 0) {
     DF_RETURN_IF_ERROR(place.store->Prepare());

@@ -61,7 +61,8 @@ struct HubPlace {
 [[nodiscard]] UploadTotals UnfinishedTotals(const UploadCounts& counts);
 
 /// Writes down what a place has (IndexRepository); a place that has never been uploaded to is made.
-[[nodiscard]] Status IndexPlace(UploadQueue& queue, const HubPlace& place);
+/// @return also kUsage for a queue that belongs to another place.
+[[nodiscard]] Status IndexPlace(UploadQueue& queue, const HubPlace& place, HubLayout layout);
 
 /// About, of an episode without depth: 300 steps, 960 points, a path of 2.5 m, three cameras.
 inline constexpr double kMetadataBytes = 45e6;

@@ -58,9 +58,9 @@ class Line {
 
 Json ToJson(const Error& error) { return {{"status", error.status}, {"message", error.message}}; }
 
-Status IndexAll(const fs::path& queue_dir, const std::vector<HubPlace>& places) {
+Status IndexAll(const fs::path& queue_dir, const std::vector<HubPlace>& places, HubLayout layout) {
   DF_ASSIGN_OR_RETURN(UploadQueue queue, UploadQueue::Open(queue_dir));
-  for (const HubPlace& place : places) DF_RETURN_IF_ERROR(IndexPlace(queue, place));
+  for (const HubPlace& place : places) DF_RETURN_IF_ERROR(IndexPlace(queue, place, layout));
   return {};
 }
 
@@ -73,7 +73,7 @@ Status UploadOfRun(const MetadataOptions& options, const std::atomic<Phase>& pha
   DF_ASSIGN_OR_RETURN(const std::vector<HubPlace> places,
                       MakeHubPlaces(hub, options.pipeline, note));
   if (!hub.skip_check || hub.layout == HubLayout::kShards) {
-    Status indexed = IndexAll(queue_dir, places);
+    Status indexed = IndexAll(queue_dir, places, hub.layout);
     if (!hub.skip_check) {
       line.Send("indexed", indexed ? Json(nullptr) : ToJson(indexed.error()));
     }

@@ -399,8 +399,7 @@ class Lane {
 };
 
 Status Lane::Prepare(UploadQueue& queue) {
-  DF_RETURN_IF_ERROR(
-      queue.BindDestination(target_.name, store_.Describe() + (has_shards_ ? ", in shards" : "")));
+  DF_RETURN_IF_ERROR(BindToStore(queue, target_.name, store_, has_shards_));
   DF_ASSIGN_OR_RETURN(const UploadTotals confirmed, queue.Totals(In(UploadState::kConfirmed)));
   if (has_shards_) {
     const fs::path staging = shared_.dir / "shards" / target_.name;
@@ -943,6 +942,13 @@ Status Lane::RemoveLocal(UploadQueue& queue) {
 }
 
 }  // namespace
+
+Status BindToStore(UploadQueue& queue,
+                   const std::string& destination,
+                   const Store& store,
+                   bool in_shards) {
+  return queue.BindDestination(destination, store.Describe() + (in_shards ? ", in shards" : ""));
+}
 
 UploadSummary RunUploader(const fs::path& queue_dir,
                           std::span<const UploadTarget> targets,

@@ -30,6 +30,13 @@ struct UploadTarget {
   bool limits_commits = true;               ///< to UploaderOptions::commits_per_hour
 };
 
+/// Binds a destination to a store and a layout, as RunUploader does before anything else.
+/// @return as UploadQueue::BindDestination.
+[[nodiscard]] Status BindToStore(UploadQueue& queue,
+                                 const std::string& destination,
+                                 const Store& store,
+                                 bool in_shards);
+
 struct UploaderOptions {
   /// A commit is made when so many files or bytes are stored, when the first of them has waited
   /// for `interval`, and at the end. How many files the place takes at once is found out besides.
