@@ -349,7 +349,8 @@ class HfStore::Hub {
                  .low_speed_time = options_.low_speed_time,
                  .backoff = options_.backoff,
                  .max_wait = options_.max_wait,
-                 .clock = options_.clock}),
+                 .clock = options_.clock,
+                 .notice = options_.notice}),
         token_(FindHfToken(options_.token, options_.working_dir)) {
     const std::string plural = options_.type + 's';
     const std::string prefix = options_.type == "model" ? "" : plural + '/';

@@ -26,7 +26,8 @@ struct HfStoreOptions {
   std::chrono::seconds max_wait{60};         ///< HttpOptions::max_wait
   std::uint64_t group_bytes = std::uint64_t{1} << 30;  ///< asked for at once: URLs expire
   Clock* clock = &SystemClock();
-  std::function<void(const std::string&)> notice = {};  ///< warnings of the Hub, each topic once
+  /// Called by any thread with warnings of the Hub, each topic once, and as HttpOptions::notice.
+  std::function<void(const std::string&)> notice = {};
 };
 
 /// Speaks the Hub's HTTP interface: large files by Git LFS (basic and multipart), small ones within

@@ -26,6 +26,7 @@ constexpr std::size_t kBuffer_bytes = std::size_t{1} << 18;
 constexpr std::size_t kMaxBody_bytes = std::size_t{32} << 20;
 constexpr int kMaxRedirects = 5;
 constexpr seconds kHourlyLimit{600};
+constexpr seconds kTellAgain{60};
 
 char Lower(char c) { return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c; }
 
@@ -213,11 +214,26 @@ class HttpClient::Impl {
         if (told && *told > options_.max_wait) return std::move(tried.response);
         wait = std::max(wait, told.value_or(milliseconds(0)));
       }
+      if (attempt > 0) TellOfTrouble(request, tried.response);
       DF_RETURN_IF_ERROR(Wait(wait));
     }
   }
 
  private:
+  void TellOfTrouble(const HttpRequest& request, const Result<HttpResponse>& response) {
+    if (!options_.notice) return;
+    const milliseconds now = options_.clock->Steady();
+    {
+      const std::scoped_lock lock(mutex_);
+      if (told_ && now - *told_ < kTellAgain) return;
+      told_ = now;
+    }
+    options_.notice(fmt::format(
+        "{}; trying again",
+        response ? fmt::format("answer {} from {}", response->status, MaskUrl(request.url))
+                 : response.error().message));
+  }
+
   /// Waits until the bucket and the action are open again; they may be closed anew meanwhile.
   Status PassGates(const HttpRequest& request) {
     for (;;) {
@@ -438,6 +454,7 @@ class HttpClient::Impl {
   std::mutex mutex_;  ///< guards what follows
   std::vector<Easy> idle_;
   std::map<std::string, milliseconds> gates_;  ///< until when, on the steady clock
+  std::optional<milliseconds> told_;           ///< when of trouble, on the same clock
 };
 
 HttpClient::HttpClient(HttpOptions options) : impl_(std::make_unique<Impl>(std::move(options))) {}

@@ -65,6 +65,8 @@ struct HttpOptions {
   std::chrono::milliseconds backoff{1000};  ///< before the first retry; then 2, 4, 8 and 8 times
   std::chrono::seconds max_wait{60};        ///< longer waits are left to the caller
   Clock* clock = &SystemClock();
+  /// Called by any thread when a request has failed twice and is tried again, and once a minute.
+  std::function<void(const std::string&)> notice = {};
 };
 
 /// A client that tries again as the servers ask for.

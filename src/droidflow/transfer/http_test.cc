@@ -13,7 +13,11 @@ namespace {
 using namespace std::chrono_literals;
 using std::chrono::milliseconds;
 using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::Ge;
 using ::testing::HasSubstr;
+using ::testing::IsEmpty;
+using ::testing::Le;
 using ::testing::Not;
 using ::testing::SizeIs;
 
@@ -203,6 +207,23 @@ TEST_F(HttpClientTest, FollowsFiveTimesAtMost) {
   EXPECT_THAT(HttpClient(Options(server)).Send({.url = server.url("/x")}),
               FailsWith(ErrorKind::kInvalidData, HasSubstr("more than 5 redirects")));
   EXPECT_THAT(server.seen(), SizeIs(6));
+}
+
+TEST_F(HttpClientTest, TellsOfTroubleThatLastsOnceAMinute) {
+  std::vector<std::string> told;
+  HttpTestServer server(Script({Answer(503), Answer(200), Answer(503)}));
+  HttpOptions options = Options(server);
+  options.notice = [&](const std::string& text) { told.push_back(text); };
+  HttpClient client(options);
+  EXPECT_EQ(client.Send({.url = server.url("/x?signature=secret")})->status, 200);
+  EXPECT_THAT(told, IsEmpty()) << "it passed at once";
+  EXPECT_EQ(client.Send({.url = server.url("/x?signature=secret")})->status, 503);
+  EXPECT_THAT(told, ElementsAre("answer 503 from " + server.url("/x") + "?…; trying again"));
+  const std::int64_t before_ms = clock_.Steady().count();
+  while (clock_.Steady().count() < before_ms + 60'000) {
+    EXPECT_EQ(client.Send({.url = server.url("/x")})->status, 503);
+  }
+  EXPECT_THAT(told, SizeIs(AllOf(Ge(2U), Le(3U))));
 }
 
 TEST_F(HttpClientTest, DoesNotRepeatWhatMayHaveHappened) {
