@@ -10,15 +10,6 @@
 namespace droidflow {
 namespace {
 
-/// The options of the matching at half size.
-MatcherOptions Halved(MatcherOptions options) {
-  options.min_disparity_px /= 2;
-  options.max_disparity_px = (options.max_disparity_px + 1) / 2;
-  options.speckle_area_px /= 4;
-  options.speckle_range_px = (options.speckle_range_px + 1) / 2;
-  return options;
-}
-
 /// A half disparity as one of the whole picture, from the pixel's own and those beside it.
 int Doubled(int own_px16, int column_px16, int row_px16, int both_px16) {
   const auto is_near = [own_px16](int other_px16) {
@@ -63,7 +54,7 @@ void Double(const MatcherOptions& options,
 class CpuMatcher : public Matcher {
  public:
   explicit CpuMatcher(const MatcherOptions& options)
-      : options_(options), inner_(options.half_size ? Halved(options) : options) {}
+      : options_(options), inner_(options.half_size ? AtHalfSize(options) : options) {}
 
   Status Match(GrayView left,
                GrayView right,

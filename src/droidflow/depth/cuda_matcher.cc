@@ -125,15 +125,6 @@ class CudaEvent {
   cudaEvent_t event_ = nullptr;
 };
 
-MatcherOptions HalfSize(const MatcherOptions& options) {
-  MatcherOptions half = options;
-  half.min_disparity_px = options.min_disparity_px / 2;
-  half.max_disparity_px = (options.max_disparity_px + 1) / 2;
-  half.speckle_area_px = options.speckle_area_px / 4;
-  half.speckle_range_px = (options.speckle_range_px + 1) / 2;
-  return half;
-}
-
 SgmCudaShape ShapeOf(int width_px, int height_px, const MatcherOptions& options) {
   const int disparities = options.max_disparity_px - options.min_disparity_px;
   return {.width_px = width_px,
@@ -149,7 +140,7 @@ class CudaPipeline::Impl {
  public:
   Impl(const MatcherOptions& options, int most_pairs)
       : whole_options_(options),
-        options_(options.half_size ? HalfSize(options) : options),
+        options_(options.half_size ? AtHalfSize(options) : options),
         most_pairs_(most_pairs) {
     DF_CHECK(most_pairs >= 1, "{}", most_pairs);
   }

@@ -3,6 +3,7 @@
 #include "droidflow/core/check.h"
 #include "droidflow/depth/matcher_internal.h"
 
+#include <algorithm>
 #include <array>
 #include <string>
 #include <string_view>
@@ -52,6 +53,15 @@ std::optional<MatcherPreset> MatcherPresetFromString(std::string_view name) {
     if (ToString(preset) == name) return preset;
   }
   return std::nullopt;
+}
+
+MatcherOptions AtHalfSize(MatcherOptions options) {
+  options.min_disparity_px = (options.min_disparity_px + 1) / 2;
+  options.max_disparity_px =
+      std::max((options.max_disparity_px + 1) / 2, options.min_disparity_px + 1);
+  options.speckle_area_px /= 4;
+  options.speckle_range_px = (options.speckle_range_px + 1) / 2;
+  return options;
 }
 
 MatcherOptions OptionsOf(MatcherPreset preset) {

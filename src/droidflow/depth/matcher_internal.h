@@ -20,6 +20,9 @@ namespace droidflow {
 [[nodiscard]] Result<std::unique_ptr<Matcher>> MakeCudaMatcher(const MatcherOptions& options);
 [[nodiscard]] Result<std::unique_ptr<Matcher>> MakeOpencvMatcher(const MatcherOptions& options);
 
+/// The options of the matching at half size (docs/matching.md).
+[[nodiscard]] MatcherOptions AtHalfSize(MatcherOptions options);
+
 /// kUsage for pictures of different size or without pixels.
 [[nodiscard]] Status CheckPair(GrayView left, GrayView right);
 

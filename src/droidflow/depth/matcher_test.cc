@@ -423,7 +423,7 @@ TEST_P(MatcherTest, FindsNothingOutsideItsRange) {
   const Pair pair = PairOf(Kind::kPatches, 97, 25, 7);
   for (const bool half_size : {false, true}) {
     MatcherOptions options{.min_disparity_px = 9, .max_disparity_px = 14, .half_size = half_size};
-    const Matched matched = Match(options, pair.left.view(), pair.right.view());
+    Matched matched = Match(options, pair.left.view(), pair.right.view());
     EXPECT_GT(CountOfDisparities(matched), 0);
     for (int y = 0; y < 25; ++y) {
       for (int x = 0; x < 97; ++x) {
@@ -433,7 +433,16 @@ TEST_P(MatcherTest, FindsNothingOutsideItsRange) {
         } else {
           ASSERT_GE(d_px16, 16 * 9);
           ASSERT_LE(d_px16, 16 * 13);
-          ASSERT_GE(x, half_size ? 8 : 9);
+        }
+      }
+    }
+    options.lr_check_px = -1;  // which drops most of what is guessed
+    options.max_disparity_px = 33;
+    for (options.min_disparity_px = 0; options.min_disparity_px < 33; ++options.min_disparity_px) {
+      matched = Match(options, pair.left.view(), pair.right.view());
+      for (int y = 0; y < 25; ++y) {
+        for (int x = 0; x < 97; ++x) {
+          ASSERT_LE(matched.disparity_px16.at(x, y), 16 * x) << options.min_disparity_px;
         }
       }
     }

@@ -335,8 +335,10 @@ GrayImage Halve(GrayView picture) {
 MatcherOptions HalfSizeOptions(const MatcherOptions& options) {
   MatcherOptions half = options;
   half.half_size = false;
-  half.min_disparity_px = options.min_disparity_px / 2;
+  // Rounded up: twice as much is not less than what is asked for, and inside the right picture.
+  half.min_disparity_px = (options.min_disparity_px + 1) / 2;
   half.max_disparity_px = (options.max_disparity_px + 1) / 2;
+  if (half.max_disparity_px == half.min_disparity_px) ++half.max_disparity_px;
   half.speckle_area_px = options.speckle_area_px / 4;
   half.speckle_range_px = (options.speckle_range_px + 1) / 2;
   return half;

@@ -347,11 +347,14 @@ TEST(HalfSizeOptions, AreHalved) {
                                                .speckle_area_px = 103,
                                                .speckle_range_px = 3});
   EXPECT_EQ(half,
-            (MatcherOptions{.min_disparity_px = 1,
+            (MatcherOptions{.min_disparity_px = 2,
                             .max_disparity_px = 51,
                             .lr_check_px = 3,
                             .speckle_area_px = 25,
                             .speckle_range_px = 2}));
+  const MatcherOptions narrow = HalfSizeOptions({.min_disparity_px = 5, .max_disparity_px = 6});
+  EXPECT_EQ(narrow.min_disparity_px, 3);
+  EXPECT_EQ(narrow.max_disparity_px, 4);
 }
 
 std::vector<int> Doubled(const std::vector<int>& row, int width_px, Search search = {0, 99}) {
