@@ -9,11 +9,12 @@ import pathlib
 import re
 import shutil
 import sys
+import tarfile
 
 import h5py
 import numpy as np
 import pytest
-from conftest import REPOSITORY, Dataset, copy_dataset, products, quality
+from conftest import REPOSITORY, Dataset, content, copy_dataset, finished, products, quality
 
 sys.path.append(str(REPOSITORY / "python/src"))
 
@@ -367,6 +368,33 @@ def test_export_is_the_python_packages(droidflow, tmp_path):
     words = ("--to", "lerobot", "out", "new", "--fps=5", "--size", "64x36")
     done = droidflow("export", *words, env=env, code=3)
     assert done.stdout.split() == ["-m", "droidflow", "export", *words]
+
+
+def test_export_writes_shards_and_later_what_they_lack(droidflow, data, tmp_path):
+    out, shards = tmp_path / "out", tmp_path / "shards"
+    run = ("metadata", *data.inputs, "--points", 60, "--out", out)
+    droidflow(*run[:1], 1, 1, *run[1:], "--hub", f"file:{tmp_path}/elsewhere", "--keep-uploaded", code=0)
+    words = ("export", "--to", "webdataset", out, shards)
+    for count, limit in ((1, 1), (2, 2), (0, 2)):
+        droidflow(*run[:1], limit, 1, *run[1:], code=0)
+        before = content(out)
+        written = droidflow.json(*words, code=0)
+        assert written["episodes"] == min(count, 1) and written["folder"] == str(shards)
+        assert content(out) == before
+    members = {}
+    for path in shards.glob("data/*/shard-*.tar"):
+        with tarfile.open(path) as archive:
+            members |= {m.name: archive.extractfile(m).read() for m in archive}
+    want = {}
+    for folder in finished(out):
+        uuid = quality(folder)["episode_id"]
+        for path in (p for p in folder.rglob("*") if p.is_file()):
+            name = path.relative_to(folder).as_posix().removeprefix("recordings/").replace("/", ".")
+            want[f"{uuid}.{name}"] = path.read_bytes()
+    assert members == want
+    droidflow("export", "--to", "webdataset", tmp_path / "nowhere", shards, code=10)
+    droidflow("export", "--to", "webdataset", data.raw, tmp_path / "new", code=10)
+    droidflow("export", "--to", "webdataset", out, code=2)
 
 
 def test_export_without_the_package_says_what_to_install(droidflow, tmp_path):

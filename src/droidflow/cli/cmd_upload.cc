@@ -1,4 +1,5 @@
 #include "droidflow/cli/commands.h"
+#include "droidflow/cli/export_shards.h"
 #include "droidflow/cli/json_output.h"
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
@@ -10,6 +11,7 @@
 #include "droidflow/pipeline/hub_targets.h"
 #include "droidflow/pipeline/upload_tree.h"
 
+#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -294,6 +296,46 @@ int RunUpload(const UploadCommandLine& command) {
 }
 
 }  // namespace
+
+int ExportShards(const ShardExport& command) {
+  const fs::path to = fs::absolute(fs::path(command.to) / "").lexically_normal().parent_path();
+  UploadCommandLine upload;
+  upload.dir = command.results;
+  upload.queue_dir = to / ".droidflow" / "export";
+  upload.min_check = command.min_check;
+  upload.quiet = command.quiet;
+  HubOptions hub;
+  hub.hub = "file:" + to.string();
+  hub.keep_uploaded = true;
+  hub.layout = HubLayout::kShards;
+  hub.shard_gb = command.shard_gb;
+  InstallStopHandlers();
+  const Result<Uploaded> uploaded = Upload(upload, hub);
+  if (!uploaded) return Report(uploaded.error());
+  UploadTotals written;
+  for (const auto& [name, target] : uploaded->summary.targets) written = target.confirmed;
+  const auto is_empty = [](const auto& count) {
+    return std::ranges::all_of(count.second.by_state,
+                               [](const UploadTotals& part) { return part.episodes == 0; });
+  };
+  if (std::ranges::all_of(uploaded->report.counts, is_empty)) {
+    return Report(
+        {ErrorKind::kNotFound, fmt::format("no finished episode in {}", command.results)});
+  }
+  if (command.json) {
+    PrintJson({{"folder", to.string()},
+               {"episodes", written.episodes},
+               {"files", written.files},
+               {"bytes", written.bytes},
+               {"parked", uploaded->report.parked.size()}});
+  } else if (!command.quiet) {
+    fmt::print("{} ({}) written to {}\n",
+               Counted(written.episodes, "episode"),
+               FormatBytes(static_cast<double>(written.bytes)),
+               (to / "data").string());
+  }
+  return ExitCodeOf(*uploaded);
+}
 
 void AddUploadCommand(CLI::App& app, int& exit_code) {
   auto command = std::make_shared<UploadCommandLine>();
