@@ -134,6 +134,57 @@ def test_quality_json_tells_what_was_found_and_everything_else_as_before(droidfl
     droidflow("stats", out, "--min-check", 0.0, code=10)
 
 
+def test_what_cannot_be_measured_again_is_kept(droidflow, late, tmp_path):
+    raw, finished = late
+    out = shutil.copytree(finished, tmp_path / "out")
+    droidflow("check", out, "--droid-root", raw, code=0)
+    measured = json.loads((episode_of(out) / "quality.json").read_text())["check"]
+    cut = shutil.copytree(raw, tmp_path / "cut")
+    for path in cut.rglob("*.mp4"):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size // 4])
+    for words in ([], ["--droid-root", tmp_path], ["--droid-root", cut]):
+        droidflow("check", out, *words, code=0)
+        kept = json.loads((episode_of(out) / "quality.json").read_text())["check"]
+        assert kept["score"] == measured["score"]
+        for serial, camera in kept["cameras"].items():
+            assert any("what was measured before is kept" in note for note in camera.pop("notes"))
+            assert camera == {k: v for k, v in measured["cameras"][serial].items() if k != "notes"}
+    fresh = shutil.copytree(finished, tmp_path / "fresh")
+    [told] = droidflow.json("check", fresh, "--droid-root", cut)
+    assert all(any(re.search("the recording ends before|cut off|cannot", n) for n in camera["notes"])
+               for camera in told["cameras"].values()), told  # fmt: skip
+    done = droidflow("check", out, "--droid-root", tmp_path / "nowhere", code=10)
+    assert "no such folder" in done.stderr and str(tmp_path / "nowhere") in done.stderr
+
+
+def test_a_damaged_episode_leaves_the_others(droidflow, late, tmp_path):
+    raw, finished = late
+    for lab in ("A", "B", "C"):
+        shutil.copytree(finished, tmp_path / "out" / lab)
+    damaged = episode_of(tmp_path / "out/B")
+    (damaged / "tracks.npz").write_bytes((damaged / "tracks.npz").read_bytes()[:1000])
+    words = ("check", tmp_path / "out", "--droid-root", raw, "--dry-run", "--json")
+    done = droidflow(*words, code=3)
+    assert str(damaged) in done.stderr
+    told = json.loads(done.stdout)
+    assert [bool(entry.get("cameras")) for entry in told] == [True, False, True]
+    assert "tracks.npz" in told[1]["error"] and told[1]["directory"] == str(damaged)
+
+
+def test_labels_of_capture_times_are_compared_at_these(droidflow, late, tmp_path):
+    """Of all cameras alike: synth's pictures show the step, 56 ms after they say they were taken."""
+    raw, _ = late
+    data = Dataset(raw.parent / "annotations", raw.parent / "conf", raw)
+    late_steps = {}
+    for when in ("step", "capture"):
+        words = ["--points", 48, "--pose-time", when, "--out", tmp_path / when]
+        droidflow("metadata", 1, *data.inputs, *words, code=0)
+        [told] = droidflow.json("check", tmp_path / when, "--droid-root", raw, "--dry-run")
+        late_steps[when] = [c["time_offset_frames"] for c in told["cameras"].values()]
+    moved = np.subtract(late_steps["step"], late_steps["capture"])
+    assert np.ptp(moved) < 0.4 and moved.min() > 0.3, late_steps
+
+
 def test_a_run_takes_checked_episodes_as_done_and_uploads_them_anew(droidflow, make, tmp_path):
     raw, out = make()
     hub = tmp_path / "hub"

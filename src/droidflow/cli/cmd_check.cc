@@ -77,12 +77,22 @@ int RunCheck(CheckCommand& command) {
   Json all = Json::array();
   std::vector<fs::path> checked;
   int below = 0;
+  int unreadable = 0;
   Status status;
   for (const fs::path& directory : episodes) {
     const Result<CheckedEpisode> episode = CheckEpisode(directory, check);
     if (!episode) {
-      status = tl::unexpected(episode.error());
-      break;
+      const Error& error = episode.error();
+      if (error.kind != ErrorKind::kInvalidData && error.kind != ErrorKind::kNotFound) {
+        status = tl::unexpected(error);
+        break;
+      }
+      ++unreadable;
+      if (command.json) {
+        all.push_back({{"directory", directory.string()}, {"error", error.message}});
+      }
+      fmt::print(stderr, "droidflow: not checked: {}: {}\n", directory.string(), error.message);
+      continue;
     }
     checked.push_back(directory);
     const bool is_below = command.min_check && !(episode->score.value_or(-1) >= *command.min_check);
@@ -115,7 +125,7 @@ int RunCheck(CheckCommand& command) {
   if (below > 0 && !command.json) {
     fmt::print(stderr, "{} of {} below a score of {}\n", below, checked.size(), *command.min_check);
   }
-  return below > 0 ? kExitQuarantined : kExitDone;
+  return below + unreadable > 0 ? kExitQuarantined : kExitDone;
 }
 
 }  // namespace
@@ -149,8 +159,11 @@ void AddCheckCommand(CLI::App& app, int& exit_code) {
       "Without --droid-root only depth is looked at.\n"
       "Example:\n"
       "  droidflow check /data/droid_tracks --droid-root /data/droid_raw/1.0.1 --min-check 0.6\n"
-      "Exit status: 0 done, 1 something cannot be read or written, 2 usage, 3 an episode is below\n"
-      "--min-check, 10 no such episode, 11 a run is going on there, 130 stopped by a signal.");
+      "Exit status: 0 done, 1 something cannot be written, 2 usage, 3 an episode is below "
+      "--min-check\n"
+      "or damaged (the others are checked), 10 no such episode or root, 11 a run is going on "
+      "there,\n"
+      "130 stopped by a signal.");
   sub->callback([command, &exit_code] { exit_code = RunCheck(*command); });
 }
 

@@ -13,6 +13,7 @@
 #include "droidflow/pipeline/product_json_internal.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/upload_tree.h"
+#include "droidflow/tracks/camera_poses.h"
 #include "droidflow/tracks/gripper.h"
 #include "droidflow/tracks/gripper_shape.h"
 #include "droidflow/tracks/label_match.h"
@@ -93,10 +94,19 @@ Transform PoseAt(const std::vector<Transform>& poses, double step) {
 /// What the labels say of the robot.
 struct SaidMotion {
   std::vector<Transform> T_world_gripper;  ///< [T]
+  std::vector<double> gripper_position;    ///< [T], 0 open … 1 closed
   std::vector<double> joint_rad;           ///< [T]
-  std::vector<Vector3> pad_points_m;       ///< [P], inner finger
+  GripperModel model;
+  std::vector<Vector3> pad_points_m;  ///< [P], inner finger
 
   [[nodiscard]] std::size_t steps() const { return T_world_gripper.size(); }
+  void SetPositions(std::vector<double> positions) {
+    gripper_position = std::move(positions);
+    joint_rad.clear();
+    for (const double position : gripper_position) {
+      joint_rad.push_back(FingerJoint(model, position));
+    }
+  }
   /// Between the palm and the fingers' tips.
   [[nodiscard]] Vector3 MiddleAt(double step) const {
     return PoseAt(T_world_gripper, step) * Vector3(0, 0, 0.08);
@@ -413,7 +423,14 @@ Status CameraChecker::CheckPictures(const fs::path& recording,
       return tl::unexpected(read.error());
     }
     if (!read) Note(fmt::format("pictures: up to step {} only: {}", t, read.error().message));
-    if (!read || *read == nullptr) break;
+    if (read && *read == nullptr) {
+      Note(fmt::format("pictures: up to step {} only, want frame {}: the recording ends before: {}",
+                       t,
+                       frame,
+                       recording.string()));
+    }
+    checked_.saw_pictures = read && *read != nullptr;
+    if (!checked_.saw_pictures) break;
     const Image<float>& now = **read;
     if (!before.empty()) seen[t - 1] = SeenChange(small, t - 1, before, now);
     if (std::ranges::binary_search(moments, t)) {
@@ -529,6 +546,7 @@ Status CameraChecker::CheckDepth(const fs::path& folder,
                 depth.height_px(),
                 folder.string());
   }
+  checked_.saw_depth = true;
   std::vector<std::uint8_t> visible(steps * points, kUnknown);
   std::vector<float> errors_mm;
   const std::int64_t shown = std::ranges::count_if(step_to_depth, [](auto f) { return f >= 0; });
@@ -585,21 +603,37 @@ Result<SaidMotion> ReadSaidMotion(const ProductArrays& tracks) {
   DF_ASSIGN_OR_RETURN(const std::int64_t steps, tracks.Count("num_frames"));
   SaidMotion motion;
   DF_ASSIGN_OR_RETURN(motion.T_world_gripper, tracks.Poses("gripper_poses", steps));
-  DF_ASSIGN_OR_RETURN(const std::vector<double> positions,
-                      tracks.Numbers("gripper_positions", steps));
-  GripperModel model;
+  DF_ASSIGN_OR_RETURN(std::vector<double> positions, tracks.Numbers("gripper_positions", steps));
   if (tracks.Contains("gripper_joint_max_rad")) {
     DF_ASSIGN_OR_RETURN(const std::vector<double> most, tracks.Numbers("gripper_joint_max_rad", 1));
-    model.joint_max_rad = most[0];
+    motion.model.joint_max_rad = most[0];
   }
-  for (const double position : positions) {
-    motion.joint_rad.push_back(FingerJoint(model, position));
-  }
+  motion.SetPositions(std::move(positions));
   DF_ASSIGN_OR_RETURN(const std::vector<double> points, tracks.Numbers("contact_points_local"));
   for (std::size_t i = 0; i + 2 < points.size(); i += 3) {
     motion.pad_points_m.emplace_back(points[i], points[i + 1], points[i + 2]);
   }
   return motion;
+}
+
+/// What a camera's 2-D tracks are of: the motion when its pictures were taken, where they say when.
+Result<SaidMotion> MotionSeenBy(const std::string& serial,
+                                const ProductArrays& tracks,
+                                const SaidMotion& motion) {
+  const std::string capture = "capture_ms_" + serial;
+  if (!tracks.Contains(capture) || !tracks.Contains("timestamps_ms")) return motion;
+  const auto steps = static_cast<std::int64_t>(motion.steps());
+  DF_ASSIGN_OR_RETURN(const std::vector<double> start_ms, tracks.Numbers("timestamps_ms", steps));
+  DF_ASSIGN_OR_RETURN(const std::vector<double> capture_ms, tracks.Numbers(capture, steps));
+  RobotStates states =
+      InterpolateAt(motion.T_world_gripper,
+                    motion.gripper_position,
+                    std::vector<std::int64_t>(start_ms.begin(), start_ms.end()),
+                    std::vector<std::int64_t>(capture_ms.begin(), capture_ms.end()));
+  SaidMotion seen = motion;
+  seen.T_world_gripper = std::move(states.T_base_ee);
+  seen.SetPositions(std::move(states.gripper_position));
+  return seen;
 }
 
 Result<SaidCamera> ReadSaidCamera(const ProductArrays& tracks,
@@ -646,6 +680,42 @@ Status CheckCamera(const fs::path& directory,
     DF_RETURN_IF_ERROR(checker.CheckDepth(folder, *meta, options));
   }
   return {};
+}
+
+/// `cameras` of the check that quality.json has; empty: none, or one that measured another way.
+Json EarlierCheck(const Json& quality) {
+  const auto check = quality.find("check");
+  if (check == quality.end() || !check->is_object() || !check->contains("cameras") ||
+      check->value("version", Json()) != kCheckVersion || !(*check)["cameras"].is_object()) {
+    return Json::object();
+  }
+  return (*check)["cameras"];
+}
+
+/// What cannot be measured now, as the recording or depth is not here, stays as it was measured.
+void KeepEarlier(const Json& was, CheckedCamera& checked) {
+  if (!was.is_object()) return;
+  const auto keep = [&](const char* name, std::optional<double>& value) {
+    const auto number = was.find(name);
+    if (number != was.end() && number->is_number()) value = number->get<double>();
+  };
+  const auto has = [&](const char* name) { return was.contains(name) && was[name].is_number(); };
+  if (!checked.saw_pictures && (has("score") || has("time_offset_frames"))) {
+    keep("score", checked.score);
+    keep("overlap", checked.overlap);
+    keep("shift_px", checked.shift_px);
+    keep("shift_mm", checked.shift_mm);
+    keep("time_offset_frames", checked.time_offset_frames);
+    keep("time_correlation", checked.time_correlation);
+    if (has("moments")) checked.moments = was["moments"].get<std::int64_t>();
+    checked.notes.emplace_back("pictures: what was measured before is kept");
+  }
+  if (!checked.saw_depth && has("depth_error_mm")) {
+    keep("depth_error_mm", checked.depth_error_mm);
+    keep("depth_within_2cm", checked.depth_within_2cm);
+    keep("visible_fraction", checked.visible_fraction);
+    checked.notes.emplace_back("depth: what was measured before is kept");
+  }
 }
 
 /// Lets a run that is resumed know what the files look like now.
@@ -740,6 +810,8 @@ Result<CheckedEpisode> CheckEpisode(const fs::path& directory, const LabelCheckO
                       tracks.Strings("cameras_with_2d_tracks"));
   const std::string source_path = quality.value("source_path", "");
 
+  const Json earlier = EarlierCheck(quality);
+
   CheckedEpisode episode;
   for (const std::string& serial : serials) {
     DF_ASSIGN_OR_RETURN(const SaidCamera camera,
@@ -750,7 +822,9 @@ Result<CheckedEpisode> CheckEpisode(const fs::path& directory, const LabelCheckO
     if (role != quality.end() && role->is_object() && role->contains(serial)) {
       checked.role = (*role)[serial].value("role", "");
     }
-    DF_RETURN_IF_ERROR(CheckCamera(directory, source_path, motion, camera, options, checked));
+    DF_ASSIGN_OR_RETURN(const SaidMotion seen, MotionSeenBy(serial, tracks, motion));
+    DF_RETURN_IF_ERROR(CheckCamera(directory, source_path, seen, camera, options, checked));
+    if (const auto was = earlier.find(serial); was != earlier.end()) KeepEarlier(*was, checked);
     if (!camera.is_wrist && checked.score) {
       episode.score = std::min(episode.score.value_or(1), *checked.score);
     }

@@ -31,7 +31,7 @@ struct CheckedCamera {
   std::optional<double> overlap;             ///< as the labels stand, -1 … 1
   std::optional<double> shift_px;            ///< of the best overlap, in the recording's pixels
   std::optional<double> shift_mm;            ///< the same at the gripper's distance
-  std::optional<double> time_offset_frames;  ///< by which pictures come after the robot's states
+  std::optional<double> time_offset_frames;  ///< by which pictures come after the states of labels
   std::optional<double> time_correlation;    ///< of both motions at that offset
   std::optional<double> depth_error_mm;      ///< median of measured minus said
   std::optional<double> depth_within_2cm;    ///< share of the gripper's measured pixels
@@ -39,6 +39,8 @@ struct CheckedCamera {
       visible_fraction;            ///< of the track points in the picture whose depth is known
   std::int64_t moments = 0;        ///< whose pictures were compared
   std::vector<std::string> notes;  ///< why something could not be measured
+  bool saw_pictures = false;  ///< the recording is here, and was read as far as there are steps
+  bool saw_depth = false;     ///< depth is here
 };
 
 struct CheckedEpisode {
@@ -53,7 +55,8 @@ struct CheckedEpisode {
 [[nodiscard]] std::optional<double> ReadCheckScore(const std::filesystem::path& directory);
 
 /// Measures an episode's labels. With `write`, quality.json is replaced in one step, and
-/// recordings/{serial}/visibility.npz is made of each camera that has depth.
+/// recordings/{serial}/visibility.npz is made of each camera that has depth. What was measured
+/// earlier and cannot be now, for want of the recording or depth, is kept.
 ///
 /// @param directory  with the episode's products.
 /// @return kNotFound or kInvalidData for products that are missing or damaged; kCancelled after a

@@ -84,6 +84,7 @@ Result<std::vector<fs::path>> RecordingFolders(const InputOptions& input) {
     }
     folders.emplace_back(root);
   }
+  if (!folders.empty()) DF_RETURN_IF_ERROR(CheckRoots(input));
   return folders;
 }
 

@@ -31,7 +31,7 @@ namespace droidflow {
 /// The only raw root of commands that read no buckets. @return kUsage.
 [[nodiscard]] Result<std::filesystem::path> LocalRoot(const InputOptions& input);
 
-/// The raw roots of commands that look at recordings. @return kUsage: a bucket.
+/// The raw roots of commands that look at recordings. @return kUsage: a bucket; kNotFound.
 [[nodiscard]] Result<std::vector<std::filesystem::path>> RecordingFolders(
     const InputOptions& input);
 
