@@ -344,6 +344,20 @@ def test_explain_tells_folders_and_files_that_will_not_do(droidflow, data, tmp_p
     assert len(told["folders"]) > 10
 
 
+def test_explain_tells_of_other_folders_with_the_uuid(droidflow, data, tmp_path):
+    copy = copy_dataset(data, tmp_path / "copy")
+    episode = data.episodes()[0]
+    twin = f"{episode}_copy"
+    shutil.copytree(copy.raw / episode, copy.raw / twin)
+    told = explain(droidflow, copy, data.uuid(episode), code=0)
+    assert chosen(told["folders"]) == str(episode)
+    [finding] = [c["finding"] for c in told["folders"] if c["what"] == twin]
+    assert finding == "has this uuid too, and comes later"
+    told = explain(droidflow, copy, twin, code=3)
+    assert (told["outcome"], told["status"], told["stage"]) == ("skipped", "duplicate", "find")
+    assert str(episode) in told["message"]
+
+
 def test_explain_reads_well_and_leaves_nothing(droidflow, data, tmp_path):
     episode = data.episodes()[0]
     env = {"TMPDIR": str(tmp_path)}

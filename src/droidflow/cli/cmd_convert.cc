@@ -32,6 +32,14 @@ struct ConvertCommand {
   bool quiet = false;
 };
 
+/// `folder` and those above it, up to `root`, as far as nothing is in them.
+void RemoveEmptyFolders(fs::path folder, const fs::path& root) {
+  std::error_code error;
+  while (folder != root && fs::is_empty(folder, error) && !error && fs::remove(folder, error)) {
+    folder = folder.parent_path();
+  }
+}
+
 int RunConvert(const ConvertCommand& command) {
   const ConvertOptions options{.layout = TracksLayoutFromString(command.layout),
                                .compression = NpzCompressionFromString(command.compression)};
@@ -63,6 +71,10 @@ int RunConvert(const ConvertCommand& command) {
     if (*done && !command.quiet && !command.json) fmt::print("{}\n", episode.to.string());
   };
   ConvertEpisodes(episodes, options, UsableCores(), on_done);
+  // Folders of episodes that were refused.
+  if (!command.out.empty()) {
+    for (const EpisodeToConvert& episode : episodes) RemoveEmptyFolders(episode.to, command.out);
+  }
   if (command.json) {
     PrintJson({{"converted", converted}, {"unchanged", unchanged}, {"failed", failed}});
   } else {
@@ -92,9 +104,11 @@ void AddConvertCommand(CLI::App& app, int& exit_code) {
   sub->add_option("--compress", command->compression, "none or zip: of .npz files (as it is)")
       ->check(CLI::IsMember({"none", "zip"}).description(""))
       ->type_name("HOW");
-  sub->add_option("-o,--out",
-                  command->out,
-                  "Folder that episodes are written to, with all of their files (in their place)")
+  sub->add_option(
+         "-o,--out",
+         command->out,
+         "Folder that episodes are written to, with all of their files, in place of what is "
+         "there (where they are)")
       ->type_name("DIR");
   sub->add_flag("--json", command->json, "Print JSON");
   sub->add_flag("-q,--quiet", command->quiet, "Print failures and the sum only");

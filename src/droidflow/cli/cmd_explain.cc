@@ -3,6 +3,7 @@
 #include "droidflow/cli/option_flags.h"
 #include "droidflow/cli/output.h"
 #include "droidflow/core/stop.h"
+#include "droidflow/episode/status.h"
 #include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/explain.h"
 
@@ -65,7 +66,8 @@ Json JsonOfCamera(const EpisodeCamera& camera, const std::string& no_depth) {
 /// Not found, or what a run would make of it.
 const char* OutcomeOf(const Explanation& explanation) {
   if (!explanation.ref) return "not_found";
-  return explanation.outcome ? "done" : "quarantined";
+  if (explanation.outcome) return "done";
+  return explanation.outcome.error().status == status::kDuplicate ? "skipped" : "quarantined";
 }
 
 Json ToJson(const Explanation& explanation) {
@@ -182,7 +184,9 @@ void Print(const Explanation& explanation) {
   if (!explanation.outcome) {
     const Error& error = explanation.outcome.error();
     if (explanation.ref) {
-      fmt::print("\na run would quarantine it, {} in stage {}: {}\n",
+      const bool is_skipped = error.status == status::kDuplicate;
+      fmt::print("\na run would {} it, {} in stage {}: {}\n",
+                 is_skipped ? "skip" : "quarantine",
                  error.status,
                  explanation.failed_stage,
                  error.message);

@@ -27,7 +27,9 @@ namespace {
 namespace fs = std::filesystem;
 using Json = nlohmann::ordered_json;
 
-constexpr std::array<std::string_view, 2> kChanging{"/timings_ms", "/provenance"};
+/// What differs from run to run, and how arrays are stored, whatever they hold.
+constexpr std::array<std::string_view, 4> kChanging{
+    "/timings_ms", "/provenance", "/config/tracks_layout", "/config/compress"};
 constexpr std::size_t kShortest_digits = 5;  // of a serial
 constexpr std::size_t kMostText = 60;
 

@@ -57,6 +57,7 @@ Result<std::string> DescribeChange(const NpzReader& file,
     largest = std::max(
         largest, std::isnan(difference) ? std::numeric_limits<double>::infinity() : difference);
   }
+  if (largest == 0) return fmt::format("{} has zeros or NaNs of other bytes", name);
   return fmt::format("{} differs by up to {:.3g}", name, largest);
 }
 
@@ -103,10 +104,11 @@ Status WriteRepacked(const NpzReader& file, NpzWriter& npz) {
 }
 
 Status CopyOneFile(const fs::path& from, const fs::path& to) {
-  DF_RETURN_IF_ERROR(MakeDirectories(to.parent_path()));
+  RemoveAbandoned(to);
+  DF_ASSIGN_OR_RETURN(AtomicFile file, AtomicFile::Create(to));
   std::error_code error;
-  fs::copy_file(from, to, fs::copy_options::overwrite_existing, error);
-  if (!error) return {};
+  fs::copy_file(from, file.temporary(), fs::copy_options::overwrite_existing, error);
+  if (!error) return file.Commit();
   return FailErrno(error.value(), fmt::format("cannot copy {} to {}", from.string(), to.string()));
 }
 

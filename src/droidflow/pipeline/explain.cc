@@ -1,13 +1,16 @@
 #include "droidflow/pipeline/explain.h"
 
 #include "droidflow/core/files.h"
+#include "droidflow/episode/status.h"
 #include "droidflow/formats/npz_reader.h"
+#include "droidflow/io/source_episodes.h"
 #include "droidflow/pipeline/episode_depth.h"
 #include "droidflow/pipeline/episode_fetcher.h"
 #include "droidflow/pipeline/episode_list.h"
 
 #include <cstdlib>
 #include <map>
+#include <memory>
 
 #include <fmt/format.h>
 
@@ -84,6 +87,33 @@ void NameByRoot(const fs::path& fetched, Explanation& explanation) {
   explanation.outcome = tl::unexpected(std::move(error));
 }
 
+/// The other folders of `root` with an episode's uuid, near where it may lie, in any order.
+Result<std::vector<EpisodeRef>> FindTwins(const RawRoot& root, const EpisodeRef& ref) {
+  std::vector<EpisodeRef> twins;
+  const Result<EpisodeId> id = ParseEpisodeId(ref.uuid);
+  if (!id) return twins;
+  std::unique_ptr<Source> folder;
+  if (!root.bucket) {
+    DF_ASSIGN_OR_RETURN(folder, OpenRawSource(root.name));
+  }
+  Source& source = root.bucket ? *root.listed : *folder;
+  for (const std::string& date : LikelyDateFolders(*id)) {
+    DF_ASSIGN_OR_RETURN(const auto episodes, ListEpisodesOfDate(source, date));
+    for (const SourceEpisode& episode : episodes) {
+      if (episode.ref.uuid == ref.uuid && episode.ref.relative_path != ref.relative_path) {
+        twins.push_back(episode.ref);
+      }
+    }
+  }
+  return twins;
+}
+
+/// Whether a run meets `one` first: folders by path, those of buckets successes first.
+bool ComesFirst(const RawRoot& root, const EpisodeRef& one, const EpisodeRef& other) {
+  if (root.bucket && one.outcome != other.outcome) return one.outcome == Outcome::kSuccess;
+  return one.relative_path < other.relative_path;
+}
+
 /// @param products  where they go.
 Status Explain(const EpisodeContext& context,
                const std::string& uuid_or_folder,
@@ -107,6 +137,23 @@ Status Explain(const EpisodeContext& context,
   explanation.ref = ref;
   explanation.root = root.name;
   DF_ASSIGN_OR_RETURN(explanation.calibrations, RankCalibrations(context.annotations, ref.uuid));
+  DF_ASSIGN_OR_RETURN(const std::vector<EpisodeRef> twins, FindTwins(root, ref));
+  for (const EpisodeRef& twin : twins) {
+    if (explanation.looked_for.empty()) explanation.looked_for.push_back({root.name, {}});
+    const bool is_first = ComesFirst(root, twin, ref);
+    explanation.looked_for.back().folders.push_back(
+        {twin.relative_path,
+         fmt::format("has this uuid too, and comes {}", is_first ? "first" : "later")});
+    if (is_first && explanation.outcome) {
+      explanation.failed_stage = "find";
+      explanation.outcome = FailAs(status::kDuplicate,
+                                   ErrorKind::kInvalidData,
+                                   "another folder has uuid {} too and comes first: {}",
+                                   ref.uuid,
+                                   twin.relative_path);
+    }
+  }
+  if (!explanation.outcome) return {};
   if (root.bucket) {
     ref.root = FetchedFolder(options);
     EpisodeFetcher fetcher(*root.listed, options, FetchedRecordings::kHeads);
