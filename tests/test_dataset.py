@@ -162,6 +162,43 @@ def test_a_run_indexes_what_it_adds_and_index_makes_the_same(droidflow, data, ou
     assert (table.read_text(), whole.read_text()) == made
 
 
+def test_splits_stay_as_they_were_unless_others_are_asked_for(droidflow, data, out, tmp_path):
+    shutil.copytree(out, tmp_path / "out")
+    droidflow("index", tmp_path / "out", "--splits", "1/1/1", code=0)
+    made = (tmp_path / "out/meta/episodes.jsonl").read_text()
+    droidflow("index", tmp_path / "out", code=0)
+    assert (tmp_path / "out/meta/episodes.jsonl").read_text() == made
+    run = ("metadata", 2, 1, *data.inputs, "--out", tmp_path / "new", "--points", 8)
+    droidflow(*run, "--splits", "1/1/1", code=0)
+    droidflow(*run[:1], 6, *run[2:], code=0)
+    assert [line["split"] for line in lines(tmp_path / "new")] == [
+        line["split"] for line in map(json.loads, made.splitlines())
+    ]
+    droidflow("index", tmp_path / "new", "--splits", "1/0/0", code=0)
+    assert {line["split"] for line in lines(tmp_path / "new")} == {"train"}
+    (tmp_path / "new/meta/dataset.json").write_text('{"splits": {"shares": [0, -1, 0]}}')
+    droidflow("index", tmp_path / "new", code=0)
+    shares = json.loads((tmp_path / "new/meta/dataset.json").read_text())["splits"]["shares"]
+    assert np.allclose(np.divide(shares, sum(shares)), (0.8, 0.1, 0.1))
+    droidflow("index", tmp_path / "new", "--splits", "", code=2)
+
+
+def test_the_originals_results_are_indexed_by_what_their_files_say(droidflow, real, tmp_path):
+    shutil.copytree(real.expected, tmp_path / "out")
+    for path in [tmp_path / "out", *(tmp_path / "out").rglob("*")]:
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    droidflow("index", tmp_path / "out", code=0)
+    [line] = lines(tmp_path / "out")
+    [folder] = finished(tmp_path / "out")
+    tracks = np.load(folder / "tracks.npz", allow_pickle=True)
+    assert line["fps"] == float(tracks["fps"])
+    assert line["path_length_mm"] == float(tracks["cumulative_distance_mm"][-1])
+    told = quality(folder)
+    assert [c["serial"] for c in line["cameras"]] == [*told["external_cameras"], told["wrist_camera"]]
+    assert [c["role"] for c in line["cameras"]] == [None, None, "wrist"]
+    assert line["cameras"][0]["metric_type"] == "IoU" and line["cameras"][0]["metric_value"] == 0.616
+
+
 def test_a_damaged_episode_is_left_out_and_named(droidflow, out, tmp_path):
     shutil.copytree(out, tmp_path / "out")
     broken = sorted((tmp_path / "out").glob("*/*/*/*/quality.json"))[0]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import json
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -75,3 +76,8 @@ def test_what_is_damaged_or_missing_is_said(droidflow, results, tmp_path):
     (damaged / "tracks.npz").write_bytes(b"PK")
     done = droidflow("stats", tmp_path)
     assert done.returncode == 1 and str(damaged / "tracks.npz") in done.stderr
+    shutil.rmtree(damaged)
+    shutil.copytree(folders(results)[0], damaged)
+    (damaged / "quality.json").write_text("{}")
+    done = droidflow("stats", tmp_path)
+    assert done.returncode == 1 and "want a JSON object with episode_id" in done.stderr

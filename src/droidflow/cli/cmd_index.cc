@@ -6,6 +6,7 @@
 
 #include <filesystem>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include <CLI/CLI.hpp>
@@ -17,12 +18,13 @@ namespace {
 
 struct IndexCommand {
   std::string directory;
-  std::string splits = kDefaultSplits;
+  std::optional<std::string> splits;
   bool json = false;
 };
 
 int RunIndex(const IndexCommand& command) {
-  const Result<SplitShares> shares = ParseSplitShares(command.splits);
+  const Result<SplitShares> shares =
+      command.splits ? ParseSplitShares(*command.splits) : SharesFor(command.directory, "");
   if (!shares) return Report(shares.error());
   InstallStopHandlers();
   const Result<IndexedDataset> dataset = WriteDatasetIndex(command.directory, *shares);
@@ -57,11 +59,12 @@ void AddIndexCommand(CLI::App& app, int& exit_code) {
   sub->add_option("DIR", command->directory, "Folder with finished episodes")
       ->required()
       ->type_name("");
-  sub->add_option("--splits",
-                  command->splits,
-                  "Shares of scenes to train with, validate and test: a scene is in one of them")
-      ->type_name("TRAIN/VAL/TEST")
-      ->capture_default_str();
+  sub->add_option(
+         "--splits",
+         command->splits,
+         "Shares of scenes to train with, validate and test: a scene is in one of them (as "
+         "they are in DIR/meta, else 80/10/10)")
+      ->type_name("TRAIN/VAL/TEST");
   sub->add_flag("--json", command->json, "Print JSON");
   sub->footer(
       "Writes DIR/meta/episodes.jsonl and DIR/meta/dataset.json, as metadata and full do at their\n"

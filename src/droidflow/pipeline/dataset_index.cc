@@ -2,6 +2,7 @@
 
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
+#include "droidflow/pipeline/product_arrays.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/provenance.h"
 #include "droidflow/pipeline/verify.h"
@@ -13,6 +14,7 @@
 #include <tuple>
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <nlohmann/json.hpp>
 
 namespace droidflow {
@@ -59,6 +61,40 @@ IndexJson LineOfCamera(const std::string& serial, const IndexJson& camera) {
           {"depth_valid_fraction", At(camera, {"depth_valid_fraction"})}};
 }
 
+/// The same of what the original pipeline writes: lists of serials, and a calibration.
+IndexJson LinesOfOriginal(const IndexJson& quality) {
+  IndexJson lines = IndexJson::array();
+  const auto uuid = At(quality, {"episode_id"}).get<std::string>();
+  const IndexJson& calibration = At(quality, {"cam2base_calibration", uuid.c_str()});
+  const IndexJson& wrist = At(quality, {"wrist_camera"});
+  IndexJson serials = At(quality, {"external_cameras"});
+  if (!serials.is_array()) serials = IndexJson::array();
+  if (wrist.is_string()) serials.push_back(wrist);
+  for (const IndexJson& serial : serials) {
+    if (!serial.is_string()) continue;
+    const auto name = serial.get<std::string>();
+    lines.push_back(
+        LineOfCamera(name,
+                     {{"role", serial == wrist ? IndexJson("wrist") : IndexJson()},
+                      {"calibration_metric",
+                       {{"type", At(calibration, {(name + "_metric_type").c_str()})},
+                        {"value", At(calibration, {(name + "_quality_metric").c_str()})}}}}));
+  }
+  return lines;
+}
+
+/// A number of quality.json, or else of tracks.npz; null where it is in neither.
+IndexJson NumberOf(const IndexJson& quality,
+                   const char* name,
+                   const fs::path& directory,
+                   const std::string& array) {
+  if (const IndexJson& number = At(quality, {name}); !number.is_null()) return number;
+  const Result<ProductArrays> tracks = ProductArrays::Open(directory / kTracksFile);
+  const std::vector<double> numbers =
+      tracks ? tracks->Numbers(array).value_or(std::vector<double>()) : std::vector<double>();
+  return numbers.empty() ? IndexJson() : IndexJson(numbers.back());
+}
+
 /// The annotations' instructions, else the recorded one.
 IndexJson InstructionsOf(const IndexJson& quality) {
   const IndexJson& said = At(quality, {"language"});
@@ -89,7 +125,8 @@ Result<IndexedEpisode> IndexEpisode(const fs::path& directory,
   if (building.is_string() && scene.is_number_integer()) {
     split = SplitOf(lab, building.get<std::string>(), scene.get<std::int64_t>(), shares);
   }
-  IndexJson cameras = IndexJson::array();
+  IndexJson cameras =
+      quality.contains("cameras") ? IndexJson(IndexJson::array()) : LinesOfOriginal(quality);
   for (const auto& [serial, camera] : At(quality, {"cameras"}).items()) {
     cameras.push_back(LineOfCamera(serial, camera));
   }
@@ -100,22 +137,24 @@ Result<IndexedEpisode> IndexEpisode(const fs::path& directory,
   IndexedEpisode episode;
   episode.uuid = uuid.get<std::string>();
   episode.folder = folder;
-  episode.line = {{"uuid", episode.uuid},
-                  {"folder", folder},
-                  {"lab", lab},
-                  {"outcome", At(quality, {"outcome"})},
-                  {"building", building},
-                  {"scene_id", scene},
-                  {"split", split},
-                  {"num_frames", At(quality, {"num_frames"})},
-                  {"fps", At(quality, {"fps"})},
-                  {"path_length_mm", At(quality, {"path_length_mm"})},
-                  {"language", InstructionsOf(quality)},
-                  {"current_task", At(quality, {"current_task"})},
-                  {"cameras", cameras},
-                  {"keep_ranges", At(quality, {"keep_ranges"})},
-                  {"idle_ranges", At(quality, {"idle_ranges"})},
-                  {"warnings", codes}};
+  episode.line = {
+      {"uuid", episode.uuid},
+      {"folder", folder},
+      {"lab", lab},
+      {"outcome", At(quality, {"outcome"})},
+      {"building", building},
+      {"scene_id", scene},
+      {"split", split},
+      {"num_frames", At(quality, {"num_frames"})},
+      {"fps", NumberOf(quality, "fps", path.parent_path(), "fps")},
+      {"path_length_mm",
+       NumberOf(quality, "path_length_mm", path.parent_path(), "cumulative_distance_mm")},
+      {"language", InstructionsOf(quality)},
+      {"current_task", At(quality, {"current_task"})},
+      {"cameras", cameras},
+      {"keep_ranges", At(quality, {"keep_ranges"})},
+      {"idle_ranges", At(quality, {"idle_ranges"})},
+      {"warnings", codes}};
   episode.made_with = {{"droidflow_version", At(quality, {"droidflow_version"})},
                        {"commit", At(quality, {"provenance", "commit"})},
                        {"config_sha256", At(quality, {"provenance", "config_sha256"})},
@@ -192,6 +231,21 @@ IndexJson Summarize(const std::vector<IndexedEpisode>& episodes, const SplitShar
 
 fs::path EpisodesFile() { return fs::path("meta") / "episodes.jsonl"; }
 fs::path DatasetFile() { return fs::path("meta") / "dataset.json"; }
+
+Result<SplitShares> SharesFor(const fs::path& directory, std::string_view asked) {
+  if (!asked.empty()) return ParseSplitShares(asked);
+  const std::string text = ReadFileText(directory / DatasetFile()).value_or("");
+  const IndexJson json = IndexJson::parse(text, nullptr, /*allow_exceptions=*/false);
+  const IndexJson& shares = At(json, {"splits", "shares"});
+  const auto is_number = [](const IndexJson& share) { return share.is_number(); };
+  if (shares.is_array() && shares.size() == kSplits.size() &&
+      std::ranges::all_of(shares, is_number)) {
+    const auto numbers = shares.get<SplitShares>();
+    const Result<SplitShares> was = ParseSplitShares(fmt::format("{}", fmt::join(numbers, "/")));
+    if (was) return was;
+  }
+  return ParseSplitShares(kDefaultSplits);
+}
 
 Result<IndexedDataset> WriteDatasetIndex(const fs::path& directory, const SplitShares& shares) {
   DF_ASSIGN_OR_RETURN(const std::vector<fs::path> folders, FindEpisodeOutputs(directory));

@@ -25,6 +25,11 @@ struct IndexedDataset {
   std::vector<std::string> left_out;           ///< why, of each whose quality.json cannot be read
 };
 
+/// "80/10/10", or, where nothing is asked for, the shares by which the folder is indexed already,
+/// so that no scene changes its split unasked; kDefaultSplits before. @return kUsage.
+[[nodiscard]] Result<SplitShares> SharesFor(const std::filesystem::path& directory,
+                                            std::string_view asked);
+
 /// Writes both files from the quality.json of every episode below a folder, each in one step. The
 /// same episodes give the same bytes.
 ///

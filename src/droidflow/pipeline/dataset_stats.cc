@@ -106,8 +106,11 @@ Status ReadEpisode(const fs::path& directory,
   const fs::path path = directory / kQualityFile;
   DF_ASSIGN_OR_RETURN(const std::string text, ReadFileText(path));
   const auto quality = nlohmann::json::parse(text, nullptr, /*allow_exceptions=*/false);
-  if (!quality.is_object()) {
-    return Fail(ErrorKind::kInvalidData, "want a JSON object: {}", path.string());
+  if (!quality.is_object() || !quality.value("episode_id", nlohmann::json()).is_string()) {
+    return Fail(ErrorKind::kInvalidData,
+                "want a JSON object with episode_id, have '{:.40}': {}",
+                text,
+                path.string());
   }
   const auto take_number = [&](const nlohmann::json& object, const char* key) {
     const auto found = object.find(key);

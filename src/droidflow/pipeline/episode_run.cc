@@ -321,7 +321,7 @@ Status IndexResults(const MetadataOptions& options, std::span<const TaskRecord> 
       options.full.batch_dir.empty() && (!options.hub.HasPlace() || options.hub.keep_uploaded);
   const bool is_alone = options.selection.part == RunPart() && options.shared.arriving_dir.empty();
   if (!stays || !is_alone) return {};
-  DF_ASSIGN_OR_RETURN(const SplitShares shares, ParseSplitShares(options.splits));
+  DF_ASSIGN_OR_RETURN(const SplitShares shares, SharesFor(options.out, options.splits));
   std::int64_t last_unix_ms = 0;
   for (const TaskRecord& record : records) {
     last_unix_ms = std::max(last_unix_ms, record.finished_unix_ms);

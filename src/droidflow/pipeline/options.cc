@@ -770,10 +770,13 @@ const std::vector<Option>& Options() {
           Group::kRun,
           "TRAIN/VAL/TEST",
           "three shares of 0 or more, as in 80/10/10",
-          "Shares of scenes to train with, validate and test, for meta/episodes.jsonl (80/10/10)",
+          "Shares of scenes to train with, validate and test, for meta/episodes.jsonl (as they are "
+          "there, else 80/10/10)",
           DF_MEMBER(splits),
           {},
-          [](const std::string& splits) { return ParseSplitShares(splits).has_value(); }),
+          [](const std::string& splits) {
+            return splits.empty() || ParseSplitShares(splits).has_value();
+          }),
 
       Row("cameras",
           Group::kFull,

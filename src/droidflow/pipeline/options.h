@@ -208,9 +208,9 @@ struct MetadataOptions {
   std::optional<double> episode_timeout_s;  ///< default 300; kFull: 3600
   bool deep_check =
       false;  ///< on resume read finished files back instead of trusting size and time
-  bool retry_quarantined = false;       ///< on resume try quarantined episodes again
-  std::string splits = kDefaultSplits;  ///< ParseSplitShares's, for the index of `out`
-  bool recompute = false;               ///< do finished episodes again too
+  bool retry_quarantined = false;  ///< on resume try quarantined episodes again
+  std::string splits;              ///< SharesFor, for the index of `out`
+  bool recompute = false;          ///< do finished episodes again too
 
   [[nodiscard]] std::filesystem::path RunDir() const;
   /// On processors.
