@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
+import re
 import shutil
+import subprocess
 
 import conftest
 import numpy as np
@@ -209,6 +212,90 @@ def test_several_episodes_get_a_picture_each(droidflow, episode, tmp_path):
     droidflow("render", twins, "-o", out, "--what", "tracks", "--step", 0, code=0)
     names = sorted(path.name for path in tmp_path.glob("*.png"))
     assert names == ["p-2023-07-01-a.png", "p-2023-07-01-b.png"]
+
+
+def cut_off(path: pathlib.Path, share: float):
+    """Takes the end of a file away."""
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * share)])
+
+
+def test_a_damaged_episode_does_not_stop_the_others(droidflow, episode, tmp_path):
+    twins = tmp_path / "out/LAB/success/2023-07-01"
+    for name in ("a", "b", "c"):
+        shutil.copytree(episode, twins / name)
+    cut_off(twins / "a/tracks.npz", 0.5)
+    depth = twins / f"b/recordings/{serial_of(episode, 'ext1')}/depth.mkv"
+    cut_off(depth, 0.5)
+    flags = ["--camera", "ext1", "--step", 2]
+    done = droidflow("render", tmp_path / "out", "-o", tmp_path / "p.png", "--json", *flags, code=3)
+    assert str(twins / "a") in done.stderr and "tracks.npz" in done.stderr
+    a, b, c = json.loads(done.stdout)
+    assert a["file"] is None and "tracks.npz" in a["error"]
+    names = sorted(path.name for path in tmp_path.glob("*.png"))
+    assert names == ["p-2023-07-01-b.png", "p-2023-07-01-c.png"]
+    # Without its depth, but with all else.
+    assert [str(depth) in note for note in b["notes"]].count(True) == 1
+    assert not any("depth" in note for note in c["notes"])
+    assert b["width"] < c["width"] or b["height"] != c["height"]
+
+
+def test_a_recording_that_was_cut_off_is_noted(droidflow, films, episode, tmp_path):
+    data = copy_dataset(films, tmp_path / "data")
+    serial = serial_of(episode, "ext1")
+    video = json.loads((episode / f"recordings/{serial}/video.json").read_text())
+    broken = data.raw / data.episodes()[0] / video["file"]
+    cut_off(broken, 0.4)
+    out = tmp_path / "sheet.png"
+    inputs = ["--droid-root", data.raw, "--camera", "ext1", "--what", "tracks"]
+    (told,) = droidflow.json("render", episode, *inputs, "-o", out)
+    (note,) = told["notes"]
+    assert str(broken) in note and serial in note
+    missing, wanted = re.search(r"(\d+) of (\d+) wanted frames cannot be read", note).groups()
+    assert 0 < int(missing) < int(wanted) <= 8, note
+    assert re.search(r"by its header it has \d+ frames", note), note
+
+
+def test_a_sheet_of_one_camera_is_about_as_wide_as_high(droidflow, films, episode, tmp_path):
+    out = tmp_path / "sheet.png"
+    inputs = ["--droid-root", films.raw, "--camera", "ext1", "--what", "tracks"]
+    (told,) = droidflow.json("render", episode, *inputs, "-o", out)
+    assert told["steps"] == 8 and 1200 <= told["width"] <= 1440
+    assert 0.5 < told["width"] / told["height"] < 2
+    (sheet,) = pictures(out)
+    assert sheet.shape[:2] == (told["height"], told["width"])
+    # Two moments in a row.
+    width = (told["width"] - GAP) // 2 - GAP
+    height = round(width * 9 / 16)
+    for moment in range(8):
+        x = GAP + moment % 2 * (width + GAP)
+        y = CAPTION + moment // 2 * (height + CAPTION + GAP)
+        assert sheet[y : y + height, x : x + width].std() > 10, moment
+
+
+def test_files_of_the_original_are_drawn(droidflow, episode, tmp_path):
+    """It pickles the list of cameras, and writes neither times nor roles."""
+    copy = shutil.copytree(episode, tmp_path / "original")
+    (copy / "quality.json").write_text("{}")
+    tracks = load(copy / "tracks.npz")
+    tracks["cameras_with_2d_tracks"] = np.array(tracks["cameras_with_2d_tracks"], object)
+    del tracks["timestamps_ms"]
+    np.savez(copy / "tracks.npz", **tracks)
+    assert b"'|O'" in (copy / "tracks.npz").read_bytes()
+    serial = serial_of(episode, "ext1")
+    out = tmp_path / "step.png"
+    droidflow("render", copy, "-o", out, "--what", "tracks", "--step", 1, "--camera", serial, code=0)
+    droidflow("render", copy, "-o", out, "--what", "tracks", "--step", 1, "--camera", "wrist", code=0)
+    droidflow("view", copy, "-o", tmp_path / "original.mcap", code=0)
+
+
+@pytest.mark.parametrize("verb, name", [("render", "x.png"), ("render", "x.mp4"), ("view", "x.mcap")])
+def test_what_a_killed_process_left_is_removed(droidflow, episode, tmp_path, verb, name):
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    for process in (gone.pid, os.getpid()):
+        (tmp_path / f"{name}.tmp-{process}-0").write_bytes(b"half")
+    droidflow(verb, episode, "-o", tmp_path / name, "--camera", "wrist", "--every", 6, code=0)
+    assert {path.name for path in tmp_path.iterdir()} == {name, f"{name}.tmp-{os.getpid()}-0"}
 
 
 @pytest.mark.parametrize(

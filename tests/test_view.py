@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import re
+import shutil
 import sys
 
 import conftest
 import from_pypi
 import numpy as np
 import pytest
-from conftest import load
+from conftest import copy_dataset, load
 from recordings_reference import ffmpeg, have_ffmpeg
 from test_full import role_of
 
@@ -180,6 +182,32 @@ def test_without_recordings_it_says_so(droidflow, read, episode, tmp_path):
     found = read(tmp_path / "bare.mcap")
     assert not any(topic.endswith("/image") for topic in found)
     assert sum("--droid-root" in message["message"] for _, message in found["/status"]) == 3
+
+
+def test_what_is_damaged_is_said_in_the_log(droidflow, read, films, episode, tmp_path):
+    data = copy_dataset(films, tmp_path / "data")
+    copy = shutil.copytree(episode, tmp_path / "copy")
+    serial = role_of(films, films.episodes()[0])["ext1"]
+    video = json.loads((copy / f"recordings/{serial}/video.json").read_text())
+    recording, depth = data.raw / data.episodes()[0] / video["file"], copy / f"recordings/{serial}/depth.mkv"
+    for path in (recording, depth):
+        path.write_bytes(path.read_bytes()[: path.stat().st_size * 2 // 5])
+    quality = json.loads((copy / "quality.json").read_text())
+    quality["warnings"] = [{"code": "recording_broken", "text": "it ends early"}]
+    (copy / "quality.json").write_text(json.dumps(quality))
+    out = tmp_path / "ep.mcap"
+    flags = ["--droid-root", data.raw, "--conf-dir", data.conf, "--camera", "ext1", "--width", 160]
+    told = droidflow.json("view", copy, "-o", out, *flags)
+    found = read(out)
+    said = [message["message"] for _, message in found["/status"]]
+    assert "recording_broken: it ends early" in said
+    (of_depth,) = [note for note in told["notes"] if str(depth) in note]
+    (of_recording,) = [note for note in told["notes"] if str(recording) in note]
+    assert of_depth in said and of_recording in said
+    filmed = sum(frame is not None and frame >= 0 for frame in video["step_to_frame"])
+    missing = int(re.search(r"(\d+) of \d+ wanted frames cannot be read", of_recording)[1])
+    assert 0 < missing == filmed - len(found["/camera/ext1/image"])
+    assert len(found["/camera/ext1/tracks"]) == STEPS and "/camera/ext1/depth" not in found
 
 
 def test_refuses_what_it_cannot_write(droidflow, episode, tmp_path):

@@ -7,6 +7,7 @@
 #include "droidflow/pipeline/raw_roots.h"
 #include "droidflow/pipeline/render_episode.h"
 #include "droidflow/pipeline/verify.h"
+#include "droidflow/view/moments.h"
 
 #include <algorithm>
 #include <filesystem>
@@ -44,6 +45,12 @@ fs::path NameFor(const fs::path& out, const fs::path& episode, bool is_alone) {
                                          out.extension().string());
 }
 
+/// Whether the others may still be drawn.
+bool IsOfOneEpisode(ErrorKind kind) {
+  return kind == ErrorKind::kNotFound || kind == ErrorKind::kInvalidData ||
+         kind == ErrorKind::kUsage;
+}
+
 int RunRender(RenderCommand& command) {
   const Result<MetadataOptions> options = command.flags.Resolve();
   if (!options) return Report(options.error());
@@ -61,6 +68,10 @@ int RunRender(RenderCommand& command) {
   render.depth = has("depth");
   render.decode_threads = UsableCores();
 
+  if (const Status moments = CheckMoments(command.out, "step", render.step, render.every);
+      !moments) {
+    return Report(moments.error());
+  }
   std::vector<fs::path> episodes;
   for (const std::string& path : command.paths) {
     const Result<std::vector<fs::path>> found = FindEpisodeOutputs(path);
@@ -69,10 +80,20 @@ int RunRender(RenderCommand& command) {
   }
   InstallStopHandlers();
   Json written = Json::array();
+  std::size_t damaged = 0;
   for (const fs::path& episode : episodes) {
     const fs::path out = NameFor(command.out, episode, episodes.size() == 1);
     const Result<RenderedEpisode> rendered = RenderEpisode(episode, out, render);
-    if (!rendered) return Report(rendered.error());
+    if (!rendered) {
+      if (episodes.size() == 1 || !IsOfOneEpisode(rendered.error().kind)) {
+        return Report(rendered.error());
+      }
+      fmt::print(stderr, "not drawn: {}: {}\n", episode.string(), rendered.error().message);
+      written.push_back(
+          {{"file", nullptr}, {"episode", episode.string()}, {"error", rendered.error().message}});
+      ++damaged;
+      continue;
+    }
     written.push_back({{"file", out.string()},
                        {"episode", episode.string()},
                        {"steps", rendered->steps},
@@ -89,7 +110,7 @@ int RunRender(RenderCommand& command) {
                out.string());
   }
   if (command.json) PrintJson(written);
-  return kExitDone;
+  return damaged == 0 ? kExitDone : kExitQuarantined;
 }
 
 }  // namespace
@@ -129,12 +150,14 @@ void AddRenderCommand(CLI::App& app, int& exit_code) {
       "points outside of the picture are marked at its border. The line from violet to yellow is "
       "the way\n"
       "of the gripper, the axes (x red, y green, z blue; 5 cm) are the contact frame. Without\n"
-      "--droid-root, and where a recording cannot be read, they are drawn on gray.\n"
+      "--droid-root, and where a recording cannot be read, they are drawn on gray. Of several "
+      "episodes\n"
+      "those that are damaged, or lack the camera or step, are named and left out.\n"
       "Example:\n"
       "  droidflow render out/AUTOLab/success/2023-07-07/Fri_Jul__7_09:42:23_2023 \\\n"
       "    --droid-root /data/droid_raw/1.0.1 -o tracks.mp4\n"
-      "Exit status: 0 done, 1 something cannot be read or written, 2 usage, 10 no such episode,\n"
-      "130 stopped by a signal.");
+      "Exit status: 0 done, 1 something cannot be read or written, 2 usage, 3 some of several\n"
+      "episodes are left out, 10 no such episode, 130 stopped by a signal.");
   sub->callback([command, &exit_code] { exit_code = RunRender(*command); });
 }
 

@@ -10,6 +10,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <set>
 #include <system_error>
 #include <utility>
 
@@ -84,8 +85,7 @@ Result<FinishedEpisode> EpisodeLoader::Load() {
   DF_ASSIGN_OR_RETURN(const ProductArrays extrinsics,
                       ProductArrays::Open(directory_ / kExtrinsicsFile));
   DF_ASSIGN_OR_RETURN(episode_.motion, ReadMotion(tracks));
-  DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials,
-                      tracks.Strings("cameras_with_2d_tracks"));
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials, tracks.CamerasWithTracks());
   const auto quality =
       ReadJsonObject(directory_ / kQualityFile).value_or(nlohmann::ordered_json::object());
   episode_.quality_json = quality.dump();
@@ -99,6 +99,7 @@ Result<FinishedEpisode> EpisodeLoader::Load() {
     std::string role;
     const auto camera = cameras.find(serial);
     if (camera != cameras.end() && camera->is_object()) role = camera->value("role", "");
+    if (role.empty() && !extrinsics.Contains("external_" + serial)) role = "wrist";
     known.push_back(role.empty() ? serial : fmt::format("{} {}", role, serial));
     const bool is_wanted = options_.cameras.empty() ||
                            std::ranges::any_of(options_.cameras, [&](const std::string& name) {
@@ -158,8 +159,12 @@ void EpisodeLoader::LoadDepth(FinishedCamera& camera) {
   const fs::path path = directory_ / DepthFile(camera.serial);
   const auto meta = ReadJsonObject(path.parent_path() / kDepthMetaFile);
   if (!meta) return;
+  Result<RecordedDepth> depth = RecordedDepth::Open(path, options_.decode_threads);
+  if (!depth) {
+    return Note(fmt::format("camera {}: no depth: {}", camera.serial, depth.error().message));
+  }
+  camera.depth = *std::move(depth);
   camera.step_to_depth = FramesOfSteps(*meta, episode_.motion.steps);
-  camera.depth.emplace(path, options_.decode_threads);
 }
 
 }  // namespace
@@ -222,6 +227,7 @@ class RecordedPictures::Impl {
                                             const Intrinsics& intrinsics,
                                             const FinishedEpisodeOptions& options) {
     auto impl = std::make_unique<Impl>();
+    impl->path_ = path;
     DF_ASSIGN_OR_RETURN(
         impl->source_,
         OpenFrameSource(path,
@@ -233,26 +239,65 @@ class RecordedPictures::Impl {
   }
 
   Result<std::optional<RgbView>> At(std::int64_t index) {
-    if (index < next_ - 1 || index > next_ + kReadOn_frames) {
+    wanted_.insert(index);
+    const bool is_in_gap = index >= gap_ && index < shown_index_;
+    if (!is_in_gap && index != shown_index_) DF_RETURN_IF_ERROR(GoTo(index));
+    if (index == shown_index_) {
+      if (is_damaged_) damaged_.insert(index);
+      return std::optional(shown_);
+    }
+    missing_.insert(index);
+    return std::optional<RgbView>();
+  }
+
+  std::string Trouble() const {
+    std::vector<std::string> words;
+    if (!missing_.empty()) {
+      words.push_back(fmt::format("{} of {} wanted frames cannot be read, the first is {}",
+                                  missing_.size(),
+                                  wanted_.size(),
+                                  *missing_.begin()));
+    }
+    if (!damaged_.empty()) {
+      words.push_back(fmt::format("{} of {} wanted frames are damaged, the first is {}",
+                                  damaged_.size(),
+                                  wanted_.size(),
+                                  *damaged_.begin()));
+    }
+    const std::vector<std::string> warnings = source_->Warnings();
+    words.insert(words.end(), warnings.begin(), warnings.end());
+    if (words.empty()) return "";
+    if (const auto count = source_->info().frame_count) {
+      words.push_back(fmt::format("by its header it has {} frames", *count));
+    }
+    return fmt::format("{}: {}", fmt::join(words, "; "), path_.string());
+  }
+
+ private:
+  /// Shows frame `index`, or the next one that can be decoded.
+  Status GoTo(std::int64_t index) {
+    shown_index_ = -1;
+    if (index < next_ || index > next_ + kReadOn_frames) {
       DF_RETURN_IF_ERROR(source_->Seek(index));
       next_ = index;
     }
     StereoFrame frame;
     while (next_ <= index) {
       DF_ASSIGN_OR_RETURN(const bool is_there, source_->Next(frame));
-      if (!is_there) return std::optional<RgbView>();
+      if (!is_there) return {};
       next_ = frame.index + 1;
-      if (next_ <= index) continue;
-      if (map_) {
-        Rectify(frame.left_rgb);
-      } else {
-        shown_ = frame.left_rgb;
-      }
     }
-    return std::optional(shown_);
+    if (map_) {
+      Rectify(frame.left_rgb);
+    } else {
+      shown_ = frame.left_rgb;
+    }
+    is_damaged_ = frame.damaged;
+    gap_ = index;
+    shown_index_ = frame.index;
+    return {};
   }
 
- private:
   void Rectify(RgbView raw) {
     raw_plane_.Resize(raw.width_px, raw.height_px);
     for (std::uint8_t Rgb::*const channel : {&Rgb::r, &Rgb::g, &Rgb::b}) {
@@ -268,10 +313,17 @@ class RecordedPictures::Impl {
     shown_ = std::as_const(rectified_).view();
   }
 
+  fs::path path_;
   std::unique_ptr<FrameSource> source_;
   std::optional<Remapper> map_;
-  std::int64_t next_ = 0;
+  std::int64_t next_ = 0;  ///< that the source gives
   RgbView shown_;
+  std::int64_t shown_index_ = -1;  ///< -1: none is shown
+  bool is_damaged_ = false;        ///< the one that is shown
+  std::int64_t gap_ = 0;           ///< from here up to the shown one no frame can be decoded
+  std::set<std::int64_t> wanted_;
+  std::set<std::int64_t> missing_;
+  std::set<std::int64_t> damaged_;
   GrayImage raw_plane_;
   GrayImage plane_;
   RgbImage rectified_;
@@ -292,18 +344,47 @@ Result<RecordedPictures> RecordedPictures::Open(const fs::path& path,
 
 Result<std::optional<RgbView>> RecordedPictures::At(std::int64_t index) { return impl_->At(index); }
 
+std::string RecordedPictures::Trouble() const { return impl_->Trouble(); }
+
+Result<RecordedDepth> RecordedDepth::Open(const fs::path& path, int decode_threads) {
+  DF_ASSIGN_OR_RETURN(DepthVideoReader reader, DepthVideoReader::Open(path, decode_threads));
+  return RecordedDepth(std::move(reader));
+}
+
 Result<std::optional<DepthView>> RecordedDepth::At(std::int64_t index) {
-  if (!reader_) {
-    DF_ASSIGN_OR_RETURN(reader_, DepthVideoReader::Open(path_, decode_threads_));
-  }
   if (index != shown_index_) {
     shown_index_ = -1;
-    DF_RETURN_IF_ERROR(reader_->Seek(index));
-    DF_ASSIGN_OR_RETURN(const bool is_there, reader_->Next(shown_));
+    DF_RETURN_IF_ERROR(reader_.Seek(index));
+    DF_ASSIGN_OR_RETURN(const bool is_there, reader_.Next(shown_));
     if (!is_there) return std::optional<DepthView>();
     shown_index_ = index;
   }
   return std::optional(shown_);
+}
+
+std::optional<RgbView> FinishedCamera::PictureAt(std::int64_t t, std::vector<std::string>& notes) {
+  if (!recording || step_to_frame[t] < 0) return std::nullopt;
+  const Result<std::optional<RgbView>> seen = recording->At(step_to_frame[t]);
+  if (seen) return *seen;
+  notes.push_back(
+      fmt::format("camera {}: from step {} on no picture: {}", serial, t, seen.error().message));
+  recording.reset();
+  return std::nullopt;
+}
+
+std::optional<DepthView> FinishedCamera::DepthAt(std::int64_t t, std::vector<std::string>& notes) {
+  if (!depth || step_to_depth[t] < 0) return std::nullopt;
+  const Result<std::optional<DepthView>> seen = depth->At(step_to_depth[t]);
+  if (seen) return *seen;
+  notes.push_back(
+      fmt::format("camera {}: from step {} on no depth: {}", serial, t, seen.error().message));
+  depth.reset();
+  return std::nullopt;
+}
+
+void FinishedCamera::NoteTrouble(std::vector<std::string>& notes) const {
+  const std::string trouble = recording ? recording->Trouble() : "";
+  if (!trouble.empty()) notes.push_back(fmt::format("camera {}: {}", serial, trouble));
 }
 
 Result<FinishedEpisode> LoadFinishedEpisode(const fs::path& directory,

@@ -17,6 +17,7 @@
 #include <optional>
 #include <span>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace droidflow {
@@ -68,8 +69,11 @@ class RecordedPictures {
   ~RecordedPictures();
 
   /// Quick for frames in their order. The picture is there until the next call.
-  /// @return nothing where the recording ends before.
+  /// @return nothing where it cannot be decoded, or the recording ends before.
   [[nodiscard]] Result<std::optional<RgbView>> At(std::int64_t index);
+
+  /// What is wrong with the frames that were asked for, and with the file; empty: nothing.
+  [[nodiscard]] std::string Trouble() const;
 
  private:
   class Impl;
@@ -80,16 +84,17 @@ class RecordedPictures {
 /// Gives frames of a depth video by number.
 class RecordedDepth {
  public:
-  RecordedDepth(std::filesystem::path path, int decode_threads)
-      : path_(std::move(path)), decode_threads_(decode_threads) {}
+  /// @return as DepthVideoReader::Open.
+  [[nodiscard]] static Result<RecordedDepth> Open(const std::filesystem::path& path,
+                                                  int decode_threads);
 
   /// As RecordedPictures::At, and quick in any order.
   [[nodiscard]] Result<std::optional<DepthView>> At(std::int64_t index);
 
  private:
-  std::filesystem::path path_;
-  int decode_threads_;
-  std::optional<DepthVideoReader> reader_;
+  explicit RecordedDepth(DepthVideoReader reader) : reader_(std::move(reader)) {}
+
+  DepthVideoReader reader_;
   std::int64_t shown_index_ = -1;
   DepthView shown_;
 };
@@ -107,6 +112,12 @@ struct FinishedCamera {
   std::vector<std::int64_t> step_to_depth;  ///< of the depth video; -1: none
 
   [[nodiscard]] const std::string& name() const { return role.empty() ? serial : role; }
+  /// At a step; nothing where there is none. What cannot be read is noted, and not asked for again.
+  [[nodiscard]] std::optional<RgbView> PictureAt(std::int64_t t, std::vector<std::string>& notes);
+  [[nodiscard]] std::optional<DepthView> DepthAt(std::int64_t t, std::vector<std::string>& notes);
+  /// Notes what RecordedPictures::Trouble says.
+  void NoteTrouble(std::vector<std::string>& notes) const;
+
   [[nodiscard]] bool moves() const { return T_world_cam.size() > 1; }
   [[nodiscard]] Transform WorldFromCamera(std::int64_t t) const {
     return T_world_cam[moves() ? t : 0];
@@ -128,7 +139,7 @@ struct FinishedEpisode {
 ///
 /// @param directory  with the episode's products.
 /// @return kUsage for a camera that is not there; kNotFound or kInvalidData for products that are
-///         missing or damaged. A recording that is not there is a note.
+///         missing or damaged. A recording or depth that is not there or damaged is a note.
 [[nodiscard]] Result<FinishedEpisode> LoadFinishedEpisode(const std::filesystem::path& directory,
                                                           const FinishedEpisodeOptions& options);
 

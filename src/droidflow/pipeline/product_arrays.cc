@@ -2,6 +2,7 @@
 
 #include "droidflow/pipeline/tracks_layout.h"
 
+#include <algorithm>
 #include <utility>
 
 #include <fmt/format.h>
@@ -54,6 +55,21 @@ Result<std::vector<Transform>> ProductArrays::Poses(const std::string& name,
 Result<std::vector<std::string>> ProductArrays::Strings(const std::string& name) const {
   DF_ASSIGN_OR_RETURN(const NpyArray array, npz_.Read(name));
   return array.ToStrings();
+}
+
+Result<std::vector<std::string>> ProductArrays::CamerasWithTracks() const {
+  constexpr const char kList[] = "cameras_with_2d_tracks";
+  constexpr std::string_view kTracks = "tracks_2d_";
+  constexpr std::size_t kHeader_bytes = 128;
+  DF_ASSIGN_OR_RETURN(const NpzReader::Bytes list, npz_.Content(kList));
+  const std::string_view header(reinterpret_cast<const char*>(list.bytes.data()),
+                                std::min(list.bytes.size(), kHeader_bytes));
+  if (header.find("'|O'") == std::string_view::npos) return Strings(kList);
+  std::vector<std::string> serials;
+  for (const std::string_view name : npz_.names()) {
+    if (name.starts_with(kTracks)) serials.emplace_back(name.substr(kTracks.size()));
+  }
+  return serials;
 }
 
 Result<Intrinsics> ProductArrays::IntrinsicsOf(const std::string& serial, int min_side_px) const {

@@ -37,6 +37,9 @@ class ProductArrays {
   [[nodiscard]] Result<std::vector<Transform>> Poses(const std::string& name,
                                                      std::int64_t count) const;
   [[nodiscard]] Result<std::vector<std::string>> Strings(const std::string& name) const;
+  /// Serials, in the file's order. The original pipeline pickled their list: there they are those
+  /// of the keys `tracks_2d_{serial}`.
+  [[nodiscard]] Result<std::vector<std::string>> CamerasWithTracks() const;
   /// `intrinsics_{serial}` and `image_size_{serial}`: of the camera that 2-D tracks are drawn in.
   ///
   /// @param min_side_px  smaller images are refused, as are those of more than 8192 pixels a side.

@@ -1,5 +1,6 @@
 #include "droidflow/pipeline/render_episode.h"
 
+#include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/pipeline/finished_episode.h"
 #include "droidflow/video/depth_video.h"
@@ -72,14 +73,17 @@ class EpisodeRenderer {
     FinishedCamera* camera = nullptr;
     bool is_depth = false;
   };
-  /// Tiles of one moment, in rows.
+  /// Tiles of one moment, in rows; moments in rows too.
   struct Layout {
     std::vector<Tile> tiles;
-    int columns = 1;
+    int columns = 1;  ///< of tiles, for each moment
+    int across = 1;   ///< moments beside each other
     int tile_width_px = 0;
     int tile_height_px = 0;
+    int moment_width_px = 0;
     int moment_height_px = 0;
     int width_px = 0;
+    int height_px = 0;  ///< of all moments
 
     static constexpr int kCaption_px = 9 * kCaptionDot_px + 3 * kCaptionDot_px;
     [[nodiscard]] Box BoxOf(std::size_t tile) const {
@@ -92,20 +96,19 @@ class EpisodeRenderer {
     }
   };
 
-  void Note(std::string text) { notes_.push_back(std::move(text)); }
-
-  [[nodiscard]] Layout MakeLayout(bool is_video);
+  [[nodiscard]] Layout MakeLayout(bool is_video, int moments);
   [[nodiscard]] int LegendHeight() const;
-  Result<std::optional<DepthView>> DepthAt(FinishedCamera& camera, std::int64_t t);
-  Status MeasureDepth(std::span<const std::int64_t> moments, const Layout* kept_for);
+  std::optional<DepthView> DepthAt(FinishedCamera& camera, std::int64_t t);
+  void MeasureDepth(std::span<const std::int64_t> moments, const Layout* kept_for);
   [[nodiscard]] std::int64_t ShownSteps() const;
   [[nodiscard]] TrackOverlay OverlayAt(const FinishedCamera& camera,
                                        std::int64_t t,
                                        double scale,
                                        std::string& lost) const;
-  Status DrawMoment(std::int64_t t, const Layout& layout, int y_px, Canvas& canvas);
-  Status DrawPicture(FinishedCamera& camera, std::int64_t t, const Box& box, Canvas& canvas);
-  Status DrawDepth(FinishedCamera& camera, std::int64_t t, const Box& box, Canvas& canvas);
+  Status DrawMoment(std::int64_t t, const Layout& layout, int place, Canvas& canvas);
+  void DrawPicture(FinishedCamera& camera, std::int64_t t, const Box& box, Canvas& canvas);
+  void DrawDepth(FinishedCamera& camera, std::int64_t t, const Box& box, Canvas& canvas);
+  std::vector<std::string> AllNotes() const;
   void DrawLegends(int y_px, Canvas& canvas) const;
 
   fs::path directory_;
@@ -130,7 +133,7 @@ Status EpisodeRenderer::Load() {
   return {};
 }
 
-EpisodeRenderer::Layout EpisodeRenderer::MakeLayout(bool is_video) {
+EpisodeRenderer::Layout EpisodeRenderer::MakeLayout(bool is_video, int moments) {
   Layout layout;
   for (FinishedCamera& camera : cameras_) {
     layout.tiles.push_back({&camera, false});
@@ -150,14 +153,30 @@ EpisodeRenderer::Layout EpisodeRenderer::MakeLayout(bool is_video) {
     widest_px = std::max(widest_px, camera.intrinsics.width_px);
   }
   const int width_px = is_video ? kMaxVideoWidth_px : options_.sheet_width_px;
-  layout.tile_width_px =
-      std::clamp((width_px - kGap_px) / layout.columns - kGap_px, options_.min_tile_px, widest_px);
-  layout.tile_height_px = static_cast<int>(std::lround(layout.tile_width_px * tallness));
   const int rows = (static_cast<int>(layout.tiles.size()) + layout.columns - 1) / layout.columns;
-  layout.moment_height_px = rows * (Layout::kCaption_px + layout.tile_height_px + kGap_px);
-  layout.width_px = kGap_px + layout.columns * (layout.tile_width_px + kGap_px);
-  layout.width_px += layout.width_px % 2;
-  return layout;
+  const auto arrange = [&](int across) {
+    Layout made = layout;
+    made.across = across;
+    made.tile_width_px = std::clamp((width_px - kGap_px) / (layout.columns * across) - kGap_px,
+                                    options_.min_tile_px,
+                                    widest_px);
+    made.tile_height_px = static_cast<int>(std::lround(made.tile_width_px * tallness));
+    made.moment_width_px = layout.columns * (made.tile_width_px + kGap_px);
+    made.moment_height_px = rows * (Layout::kCaption_px + made.tile_height_px + kGap_px);
+    made.width_px = kGap_px + across * made.moment_width_px;
+    made.width_px += made.width_px % 2;
+    made.height_px = (moments + across - 1) / across * made.moment_height_px;
+    return made;
+  };
+  const auto oblong = [](const Layout& made) {
+    return std::abs(std::log(static_cast<double>(made.width_px) / made.height_px));
+  };
+  Layout best = arrange(1);
+  for (int across = 2; across <= moments; ++across) {
+    Layout made = arrange(across);
+    if (made.width_px <= width_px && oblong(made) < oblong(best)) best = std::move(made);
+  }
+  return best;
 }
 
 int EpisodeRenderer::LegendHeight() const {
@@ -165,24 +184,22 @@ int EpisodeRenderer::LegendHeight() const {
          (has_depth_ ? kLegendHeight_dots * kLegendDot_px : 0);
 }
 
-Result<std::optional<DepthView>> EpisodeRenderer::DepthAt(FinishedCamera& camera, std::int64_t t) {
+std::optional<DepthView> EpisodeRenderer::DepthAt(FinishedCamera& camera, std::int64_t t) {
   if (const auto kept = depth_at_.find({camera.serial, t}); kept != depth_at_.end()) {
-    return std::optional(std::as_const(kept->second).view());
+    return std::as_const(kept->second).view();
   }
-  if (!camera.depth || camera.step_to_depth[t] < 0) return std::optional<DepthView>();
-  return camera.depth->At(camera.step_to_depth[t]);
+  return camera.DepthAt(t, notes_);
 }
 
 /// One scale for all of the depth that is shown.
 ///
 /// @param kept_for  keeps the pictures in the size of its tiles, so that none is read twice.
-Status EpisodeRenderer::MeasureDepth(std::span<const std::int64_t> moments,
-                                     const Layout* kept_for) {
-  if (!has_depth_) return {};
+void EpisodeRenderer::MeasureDepth(std::span<const std::int64_t> moments, const Layout* kept_for) {
+  if (!has_depth_) return;
   DepthHistogram histogram;
   for (FinishedCamera& camera : cameras_) {
     for (const std::int64_t t : moments) {
-      DF_ASSIGN_OR_RETURN(const std::optional<DepthView> depth, DepthAt(camera, t));
+      const std::optional<DepthView> depth = DepthAt(camera, t);
       if (!depth) continue;
       histogram.Add(*depth);
       if (kept_for == nullptr) continue;
@@ -201,7 +218,6 @@ Status EpisodeRenderer::MeasureDepth(std::span<const std::int64_t> moments,
   }
   depth_scale_ = ChooseDepthScale(histogram, std::nullopt, std::nullopt);
   depth_colours_.emplace(depth_scale_);
-  return {};
 }
 
 /// Steps up to the last one that a camera has a picture of; all where there is none.
@@ -264,21 +280,11 @@ TrackOverlay EpisodeRenderer::OverlayAt(const FinishedCamera& camera,
   return overlay;
 }
 
-Status EpisodeRenderer::DrawPicture(FinishedCamera& camera,
-                                    std::int64_t t,
-                                    const Box& box,
-                                    Canvas& canvas) {
-  std::optional<RgbView> picture;
-  if (camera.recording && camera.step_to_frame[t] >= 0) {
-    Result<std::optional<RgbView>> read = camera.recording->At(camera.step_to_frame[t]);
-    if (read) {
-      picture = *read;
-    } else {
-      Note(fmt::format(
-          "camera {}: from step {} on no picture: {}", camera.serial, t, read.error().message));
-      camera.recording.reset();
-    }
-  }
+void EpisodeRenderer::DrawPicture(FinishedCamera& camera,
+                                  std::int64_t t,
+                                  const Box& box,
+                                  Canvas& canvas) {
+  const std::optional<RgbView> picture = camera.PictureAt(t, notes_);
   const Box place = FitInto(camera.intrinsics.width_px, camera.intrinsics.height_px, box);
   Canvas tile(place.width_px, place.height_px, kNoPictureColour);
   if (picture) tile.Paste(*picture, {0, 0, place.width_px, place.height_px});
@@ -296,14 +302,13 @@ Status EpisodeRenderer::DrawPicture(FinishedCamera& camera,
                  fmt::format("{}  {}{}", camera.name(), moment, missing),
                  fmt::format("{}  step {}", camera.name(), t)},
       canvas);
-  return {};
 }
 
-Status EpisodeRenderer::DrawDepth(FinishedCamera& camera,
-                                  std::int64_t t,
-                                  const Box& box,
-                                  Canvas& canvas) {
-  DF_ASSIGN_OR_RETURN(const std::optional<DepthView> depth, DepthAt(camera, t));
+void EpisodeRenderer::DrawDepth(FinishedCamera& camera,
+                                std::int64_t t,
+                                const Box& box,
+                                Canvas& canvas) {
+  const std::optional<DepthView> depth = DepthAt(camera, t);
   std::string what = depth ? "depth" : "no depth";
   if (depth && !options_.legend) {
     what +=
@@ -319,17 +324,24 @@ Status EpisodeRenderer::DrawDepth(FinishedCamera& camera,
   } else {
     canvas.Fill(box, kNoPictureColour);
   }
-  return {};
 }
 
-Status EpisodeRenderer::DrawMoment(std::int64_t t, const Layout& layout, int y_px, Canvas& canvas) {
+/// @param place  of it among the moments that are shown.
+Status EpisodeRenderer::DrawMoment(std::int64_t t,
+                                   const Layout& layout,
+                                   int place,
+                                   Canvas& canvas) {
   if (StopSignal() != 0) return Fail(ErrorKind::kCancelled, "stopped by a signal");
   for (std::size_t i = 0; i < layout.tiles.size(); ++i) {
     const auto& [camera, is_depth] = layout.tiles[i];
     Box box = layout.BoxOf(i);
-    box.y_px += y_px;
-    DF_RETURN_IF_ERROR(is_depth ? DrawDepth(*camera, t, box, canvas)
-                                : DrawPicture(*camera, t, box, canvas));
+    box.x_px += place % layout.across * layout.moment_width_px;
+    box.y_px += place / layout.across * layout.moment_height_px;
+    if (is_depth) {
+      DrawDepth(*camera, t, box, canvas);
+    } else {
+      DrawPicture(*camera, t, box, canvas);
+    }
   }
   return {};
 }
@@ -364,6 +376,12 @@ void EpisodeRenderer::DrawLegends(int y_px, Canvas& canvas) const {
   if (has_depth_) DrawDepthLegend(depth_scale_, y_px, kDot, canvas);
 }
 
+std::vector<std::string> EpisodeRenderer::AllNotes() const {
+  std::vector<std::string> notes = notes_;
+  for (const FinishedCamera& camera : cameras_) camera.NoteTrouble(notes);
+  return notes;
+}
+
 Result<EpisodeSheet> EpisodeRenderer::DrawSheet() {
   DF_ASSIGN_OR_RETURN(const std::vector<std::int64_t> moments,
                       ChooseMoments(options_.step || options_.every ? motion_.steps : ShownSteps(),
@@ -371,27 +389,25 @@ Result<EpisodeSheet> EpisodeRenderer::DrawSheet() {
                                     options_.step,
                                     options_.every,
                                     options_.moments));
-  const Layout layout = MakeLayout(/*is_video=*/false);
-  DF_RETURN_IF_ERROR(MeasureDepth(moments, &layout));
-  const int moments_px = static_cast<int>(moments.size()) * layout.moment_height_px;
+  const Layout layout = MakeLayout(/*is_video=*/false, static_cast<int>(moments.size()));
+  MeasureDepth(moments, &layout);
   const int legend_px = options_.legend ? LegendHeight() : 0;
-  Canvas canvas(layout.width_px, moments_px + legend_px, kSheetColour);
+  Canvas canvas(layout.width_px, layout.height_px + legend_px, kSheetColour);
   for (std::size_t i = 0; i < moments.size(); ++i) {
-    DF_RETURN_IF_ERROR(
-        DrawMoment(moments[i], layout, static_cast<int>(i) * layout.moment_height_px, canvas));
+    DF_RETURN_IF_ERROR(DrawMoment(moments[i], layout, static_cast<int>(i), canvas));
   }
-  if (options_.legend) DrawLegends(moments_px, canvas);
+  if (options_.legend) DrawLegends(layout.height_px, canvas);
   return EpisodeSheet{.picture = std::move(canvas.picture()),
                       .steps = static_cast<std::int64_t>(moments.size()),
                       .has_depth = has_depth_,
-                      .notes = notes_};
+                      .notes = AllNotes()};
 }
 
 Result<RenderedEpisode> EpisodeRenderer::WriteVideo(const fs::path& out) {
   DF_ASSIGN_OR_RETURN(const std::vector<std::int64_t> sample,
                       ChooseMoments(motion_.steps, "step", std::nullopt, std::nullopt));
-  DF_RETURN_IF_ERROR(MeasureDepth(sample, nullptr));
-  const Layout layout = MakeLayout(/*is_video=*/true);
+  MeasureDepth(sample, nullptr);
+  const Layout layout = MakeLayout(/*is_video=*/true, 1);
   int height_px = layout.moment_height_px + LegendHeight();
   height_px += height_px % 2;
   DF_ASSIGN_OR_RETURN(Mp4VideoWriter writer,
@@ -412,7 +428,7 @@ Result<RenderedEpisode> EpisodeRenderer::WriteVideo(const fs::path& out) {
     ++rendered.steps;
   }
   DF_RETURN_IF_ERROR(writer.Close());
-  rendered.notes = notes_;
+  rendered.notes = AllNotes();
   return rendered;
 }
 
@@ -424,6 +440,7 @@ Result<RenderedEpisode> RenderEpisode(const fs::path& directory,
   DF_RETURN_IF_ERROR(CheckMoments(out, "step", options.step, options.every));
   EpisodeRenderer renderer(directory, options);
   DF_RETURN_IF_ERROR(renderer.Load());
+  RemoveAbandoned(out);
   if (IsVideoName(out)) return renderer.WriteVideo(out);
   DF_ASSIGN_OR_RETURN(EpisodeSheet sheet, renderer.DrawSheet());
   DF_RETURN_IF_ERROR(WriteRgbPng(out, std::as_const(sheet.picture).view()));

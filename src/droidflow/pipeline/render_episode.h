@@ -34,8 +34,9 @@ struct RenderedEpisode {
 
 /// Draws tracks.npz, extrinsics.npz and depth.mkv of a finished episode. Pictures come from the
 /// recordings that video.json names; where there is none, tracks are drawn on gray of the same
-/// size. A PNG is a contact sheet with a row for each moment; an MP4 (H.264, as browsers play it)
-/// has the rate of the steps. Whole or not at all.
+/// size. A PNG is a contact sheet: of each moment all cameras side by side, and as many moments in
+/// a row as make it about as wide as high. An MP4 (H.264, as browsers play it) has the rate of the
+/// steps. Whole or not at all; what killed processes left of the file is removed.
 ///
 /// @param directory  with the episode's products.
 /// @return kUsage for a name that ends in neither .png nor .mp4, a camera or a step that is not

@@ -1,6 +1,7 @@
 #include "droidflow/pipeline/view_episode.h"
 
 #include "droidflow/core/base64.h"
+#include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
 #include "droidflow/formats/mcap_writer.h"
 #include "droidflow/formats/npz_reader.h"
@@ -216,6 +217,17 @@ class TopicWriter {
   std::uint64_t messages_ = 0;
 };
 
+/// Of a warning of quality.json.
+std::string TextOf(const Message& warning) {
+  if (warning.is_string()) return warning.get<std::string>();
+  if (!warning.is_object()) return warning.dump();
+  const auto word = [&](const char* key) {
+    const auto found = warning.find(key);
+    return found != warning.end() && found->is_string() ? found->get<std::string>() : "";
+  };
+  return fmt::format("{}: {}", word("code"), word("text"));
+}
+
 /// Writes the messages of one episode.
 class EpisodeView {
  public:
@@ -234,6 +246,13 @@ class EpisodeView {
 
   [[nodiscard]] Size SizeOf(const FinishedCamera& camera) const;
   [[nodiscard]] std::uint64_t TimeAt(std::int64_t t) const;
+  enum LogLevel : int { kInfo = 2, kWarning = 3 };
+  static Status WriteLog(LogLevel level,
+                         const std::string& text,
+                         std::uint64_t ns,
+                         TopicWriter& writer);
+  /// Those that are not written yet.
+  Status WriteNotes(std::uint64_t ns, TopicWriter& writer);
   Status WriteOnce(TopicWriter& writer);
   Status WriteStep(std::int64_t t, TopicWriter& writer);
   Status WriteCamera(FinishedCamera& camera, std::int64_t t, TopicWriter& writer);
@@ -245,6 +264,7 @@ class EpisodeView {
   FinishedEpisode episode_;
   std::vector<double> points_m_;  ///< [steps,points,3] world
   const ViewOptions& options_;
+  std::size_t logged_notes_ = 0;
 };
 
 EpisodeView::Size EpisodeView::SizeOf(const FinishedCamera& camera) const {
@@ -330,40 +350,51 @@ Message EpisodeView::MarksAt(const FinishedCamera& camera, std::int64_t t) const
       {"circles", Message::array()}, {"points", std::move(fingers)}, {"texts", Message::array()}};
 }
 
+Status EpisodeView::WriteLog(LogLevel level,
+                             const std::string& text,
+                             std::uint64_t ns,
+                             TopicWriter& writer) {
+  return writer.Write("/status",
+                      "foxglove.Log",
+                      LogSchema,
+                      ns,
+                      {{"timestamp", TimeOf(ns)},
+                       {"level", static_cast<int>(level)},
+                       {"message", text},
+                       {"name", "droidflow"},
+                       {"file", ""},
+                       {"line", 0}});
+}
+
+Status EpisodeView::WriteNotes(std::uint64_t ns, TopicWriter& writer) {
+  for (; logged_notes_ < episode_.notes.size(); ++logged_notes_) {
+    DF_RETURN_IF_ERROR(WriteLog(kWarning, episode_.notes[logged_notes_], ns, writer));
+  }
+  return {};
+}
+
 Status EpisodeView::WriteOnce(TopicWriter& writer) {
   const std::uint64_t start = TimeAt(0);
-  enum LogLevel : int { kInfo = 2, kWarning = 3 };
-  const auto log = [&](LogLevel level, const std::string& text) {
-    return writer.Write("/status",
-                        "foxglove.Log",
-                        LogSchema,
-                        start,
-                        {{"timestamp", TimeOf(start)},
-                         {"level", static_cast<int>(level)},
-                         {"message", text},
-                         {"name", "droidflow"},
-                         {"file", ""},
-                         {"line", 0}});
-  };
   const Message quality = Message::parse(episode_.quality_json);
   const auto text_of = [&](const char* key) {
     const auto found = quality.find(key);
     return found != quality.end() && found->is_string() ? found->get<std::string>() : "";
   };
-  DF_RETURN_IF_ERROR(log(kInfo,
-                         fmt::format("episode {}, {}: {} steps, {:.2f} m",
-                                     text_of("episode_id"),
-                                     text_of("outcome"),
-                                     episode_.motion.steps,
-                                     episode_.motion.path_mm / 1000.0)));
+  DF_RETURN_IF_ERROR(WriteLog(kInfo,
+                              fmt::format("episode {}, {}: {} steps, {:.2f} m",
+                                          text_of("episode_id"),
+                                          text_of("outcome"),
+                                          episode_.motion.steps,
+                                          episode_.motion.path_mm / 1000.0),
+                              start,
+                              writer));
   if (const auto warnings = quality.find("warnings");
       warnings != quality.end() && warnings->is_array()) {
     for (const Message& warning : *warnings) {
-      DF_RETURN_IF_ERROR(
-          log(kWarning, warning.is_string() ? warning.get<std::string>() : warning.dump()));
+      DF_RETURN_IF_ERROR(WriteLog(kWarning, TextOf(warning), start, writer));
     }
   }
-  for (const std::string& note : episode_.notes) DF_RETURN_IF_ERROR(log(kWarning, note));
+  DF_RETURN_IF_ERROR(WriteNotes(start, writer));
 
   const std::vector<Vector3>& path = episode_.motion.path_world_m;
   Message points = Message::array();
@@ -401,18 +432,11 @@ Status EpisodeView::WriteOnce(TopicWriter& writer) {
 }
 
 Status EpisodeView::WritePicture(FinishedCamera& camera, std::int64_t t, TopicWriter& writer) {
-  if (!camera.recording || camera.step_to_frame[t] < 0) return {};
-  const Result<std::optional<RgbView>> seen = camera.recording->At(camera.step_to_frame[t]);
-  if (!seen) {
-    episode_.notes.push_back(fmt::format(
-        "camera {}: from step {} on no picture: {}", camera.serial, t, seen.error().message));
-    camera.recording.reset();
-    return {};
-  }
-  if (!*seen) return {};
+  const std::optional<RgbView> seen = camera.PictureAt(t, episode_.notes);
+  if (!seen) return {};
   const Size size = SizeOf(camera);
   Canvas picture(size.width_px, size.height_px, {});
-  picture.Paste(**seen, {0, 0, size.width_px, size.height_px});
+  picture.Paste(*seen, {0, 0, size.width_px, size.height_px});
   DF_ASSIGN_OR_RETURN(const std::vector<std::byte> jpeg,
                       EncodeJpeg(std::as_const(picture.picture()).view(), kJpegQuantizer));
   return writer.Write(fmt::format("/camera/{}/image", camera.name()),
@@ -426,9 +450,7 @@ Status EpisodeView::WritePicture(FinishedCamera& camera, std::int64_t t, TopicWr
 }
 
 Status EpisodeView::WriteDepth(FinishedCamera& camera, std::int64_t t, TopicWriter& writer) {
-  if (!camera.depth || camera.step_to_depth[t] < 0) return {};
-  DF_ASSIGN_OR_RETURN(const std::optional<DepthView> depth_mm,
-                      camera.depth->At(camera.step_to_depth[t]));
+  const std::optional<DepthView> depth_mm = camera.DepthAt(t, episode_.notes);
   if (!depth_mm) return {};
   const Size size = SizeOf(camera);
   // Depth is not averaged: between near and far there is nothing.
@@ -508,11 +530,15 @@ Result<ViewedEpisode> EpisodeView::Write(const fs::path& out) {
   DF_ASSIGN_OR_RETURN(TopicWriter writer, TopicWriter::Open(out));
   DF_RETURN_IF_ERROR(WriteOnce(writer));
   ViewedEpisode viewed;
+  std::uint64_t last = 0;
   for (std::int64_t t = 0; t < episode_.motion.steps; t += options_.every) {
     if (StopSignal() != 0) return Fail(ErrorKind::kCancelled, "stopped by a signal");
     DF_RETURN_IF_ERROR(WriteStep(t, writer));
+    last = TimeAt(t);
     ++viewed.steps;
   }
+  for (const FinishedCamera& camera : episode_.cameras) camera.NoteTrouble(episode_.notes);
+  DF_RETURN_IF_ERROR(WriteNotes(last, writer));
   DF_RETURN_IF_ERROR(writer.Close());
   viewed.messages = writer.messages();
   viewed.notes = std::move(episode_.notes);
@@ -538,6 +564,7 @@ Result<ViewedEpisode> WriteView(const fs::path& directory,
                 tracks.string());
   }
   DF_ASSIGN_OR_RETURN(std::vector<double> points_m, points.ToDoubles());
+  RemoveAbandoned(out);
   return EpisodeView(std::move(episode), std::move(points_m), options).Write(out);
 }
 

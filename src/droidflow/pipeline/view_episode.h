@@ -34,10 +34,13 @@ struct ViewedEpisode {
 /// /camera/{name}/image        foxglove.CompressedImage   JPEG, as the camera saw it
 /// /camera/{name}/tracks       foxglove.ImageAnnotations  contact points on it
 /// /camera/{name}/depth        foxglove.RawImage          16UC1, millimetres, 0: none
-/// /status                     foxglove.Log               what quality.json says of the episode
+/// /status                     foxglove.Log               what quality.json says of the episode,
+/// and
+///                                                        what could not be shown
 ///
 /// Names are roles (ext1, ext2, wrist), or serials where the role is not known. Messages are JSON;
-/// chunks are compressed by Zstandard. Whole or not at all.
+/// chunks are compressed by Zstandard. Whole or not at all; what killed processes left of the file
+/// is removed.
 ///
 /// @return kUsage for a camera that is not there; kNotFound or kInvalidData for products that are
 ///         missing or damaged; kCancelled after a signal.
