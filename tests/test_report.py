@@ -158,11 +158,88 @@ def test_bars_count_as_numpy_does(results, page):
     for title, values in wanted.items():
         one = drawn[title]
         edges = one["first"] + one["step"] * np.arange(len(one["counts"]) + 1)
+        exact = [np.min(values), np.median(values), np.max(values)]
         # Rounding may put a value at an edge to either side.
         values = np.clip(np.asarray(values, float) + one["step"] * 1e-9, edges[0], edges[-1])
         assert one["n"] == len(values) == sum(one["counts"])
         np.testing.assert_array_equal(one["counts"], np.histogram(values, edges)[0], title)
+        told = [one["min"], one["middle"], one["max"]]
+        np.testing.assert_allclose(told, exact, rtol=1e-12, err_msg=title)
     assert any(title.startswith("Calibration: IoU") for title in drawn)
+
+
+def with_content(page: pathlib.Path, path: pathlib.Path, change) -> pathlib.Path:
+    """The page with other data inside."""
+    document = content(page)
+    change(document)
+    start, rest = page.read_text().split('id="data">', 1)
+    path.write_text(start + 'id="data">' + json.dumps(document).replace("<", "\\u003c") + rest[rest.index("</script>") :])
+    return path
+
+
+def test_the_rate_is_that_of_the_time_that_was_worked(browser, page, tmp_path):
+    """Three episodes done one after the other in 152 s, a quarantined one, and the same again a day later."""
+
+    def change(document):
+        place = document["columns"].index
+        state = document["strings"].index
+        (row,) = [r for r in document["rows"] if r[place("state")] == state("done")][:1]
+        document["rows"] = []
+        for start in (0, 86_400):
+            for began, took, how in ((0, 50, "done"), (50, 50, "done"), (60, 30, "quarantined"), (100, 52, "done")):
+                made = list(row)
+                made[place("key")] = f"{start}+{began}"
+                made[place("start_s")], made[place("time_s")] = start + began, took
+                made[place("state")] = state(how)
+                document["rows"].append(made)
+
+    browser.open(with_content(page, tmp_path / "rate.html", change))
+    told = browser.run("document.querySelector('#throughput .facts').innerText")
+    assert "6 episodes done: 1.18 a minute, 2 episodes quarantined: 23.7 an hour" in told
+    assert "5 m 04 s" in told and "2 times" in told
+    assert browser.complaints() == []
+
+
+def test_numbers_of_a_distribution_are_exact_and_told_apart(browser, page, tmp_path):
+    def change(document):
+        rate = next(one for one in document["distributions"] if one["title"] == "Frame rate")
+        rate |= {"first": 14.28, "step": 0.002, "counts": [1, 0, 1, 2], "below": 0, "above": 0, "n": 4}
+        rate |= {"min": 14.2812, "middle": 14.2857, "max": 14.2871}
+        matches = dict(rate, title="Matches", unit="", first=8200, step=200, counts=[2, 1, 1])
+        matches |= {"min": 8229, "middle": 8401.5, "max": 8650}
+        document["distributions"] = [rate, matches]
+
+    browser.open(with_content(page, tmp_path / "exact.html", change))
+    facts = browser.run("[...document.querySelectorAll('#distributions .facts')].map((p) => p.innerText)")
+    assert facts[0].startswith("median 14.2857, 14.2812 to 14.2871 steps/s")
+    assert facts[1].startswith("median 8,401.5, 8,229 to 8,650")
+    bars = browser.run("[...document.querySelectorAll('#distributions title')].map((t) => t.textContent)")
+    ranges = [bar.split(" steps/s")[0].split(" – ") for bar in bars[:4]]
+    assert ranges[0] == ["14.28", "14.282"] and all(low != high for low, high in ranges)
+
+
+def test_the_score_is_that_of_the_check(droidflow, browser, results, tmp_path):
+    """The least of the external cameras, as `--min-check` takes it, and not a mean with the wrist's."""
+    out = tmp_path / "out"
+    wanted = []
+    for template, scores in zip(qualities(results), [(0.9, 0.2, 0.95), (0.7, 0.8, 0.1)]):
+        folder = out / template["source_path"]
+        shutil.copytree(results / template["source_path"], folder)
+        cameras = {serial: {"score": score} for serial, score in zip(template["cameras"], scores)}
+        template["check"] = {"score": min(scores[:2]), "cameras": cameras}
+        (folder / "quality.json").write_text(json.dumps(template))
+        wanted.append((template["episode_id"], min(scores[:2])))
+    path = tmp_path / "r.html"
+    droidflow("report", out, "-o", path, "--sheets", 1, code=0)
+    document = content(path)
+    assert {row["key"]: row["score"] for row in rows(document)} == dict(wanted)
+    (drawn,) = [one for one in document["distributions"] if one["title"].startswith("Label check")]
+    assert (drawn["of"], drawn["min"], drawn["max"]) == ("episodes", 0.2, 0.7)
+    browser.open(path)
+    best = browser.run("document.querySelector('#pictures figcaption').innerText")
+    assert wanted[1][0] in best and "score 0.70" in best
+    assert sorted(column(browser, "Score")) == ["0.20", "0.70"]
+    assert "least of an episode's external cameras" in browser.run("document.querySelector('#episodes').innerText")
 
 
 def test_a_click_on_a_heading_sorts(shown):
@@ -302,9 +379,13 @@ def test_depth_is_beside_the_pictures(droidflow, results, tmp_path):
             depth.with_name("depth_meta.json").write_text(json.dumps(meta))
         droidflow("report", tmp_path / "out", "-o", tmp_path / "r.html", "--sheets", 1, code=0)
         pages.append((tmp_path / "r.html").read_text())
+    # Depth that was cut off is noted, and the pictures are there without it.
+    depth.write_bytes(depth.read_bytes()[:2000])
+    told = droidflow.json("report", tmp_path / "out", "-o", tmp_path / "r.html", "--sheets", 1)
+    assert told["pictures"] == 1 and sum(str(depth) in note for note in told["notes"]) == 1
     without, beside = (int(re.search(r'async" width="(\d+)"', page)[1]) for page in pages)
     assert beside > 1.3 * without
-    assert ["and one for its depth" in page for page in pages] == [False, True]
+    assert ["and its depth" in page for page in pages] == [False, True]
 
 
 def test_the_same_results_give_the_same_page(droidflow, results, tmp_path):

@@ -39,6 +39,7 @@ int RunReport(ReportCommand& command) {
   Result<ReportData> report = GatherReport(command.directory, command.options);
   if (!report) return Report(report.error());
   const std::string page = FormatReportPage(*report);
+  RemoveAbandoned(command.out);
   const Status written = WriteFileAtomically(command.out, page);
   if (!written) return Report(written.error());
   if (command.json) {
@@ -81,8 +82,8 @@ void AddReportCommand(CLI::App& app, int& exit_code) {
   command->flags.AddKeys(*sub, {"droid_root", "conf_dir"});
   sub->footer(
       "The page is one file without anything from elsewhere. Pictures show tracks over the\n"
-      "recordings below --droid-root, without it on gray. Best and worst are by `droidflow check`\n"
-      "where it was run, else by the rank of the calibration metrics.\n"
+      "recordings below --droid-root, without it on gray. Best and worst are by the score of\n"
+      "`droidflow check` where it was run, else by the rank of the calibration metrics.\n"
       "Example:\n  droidflow report /data/tracks --droid-root /data/droid_raw/1.0.1\n"
       "Exit status: 0 done, 1 it cannot be written or a run is damaged, 2 usage, 10 no such run "
       "or\n"

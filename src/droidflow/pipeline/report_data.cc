@@ -12,7 +12,6 @@
 #include "droidflow/video/picture_file.h"
 
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <iterator>
 #include <numeric>
@@ -34,7 +33,6 @@ using ReportJson = nlohmann::ordered_json;
 constexpr const char kRunFile[] = "run.sqlite";
 constexpr const char kHiddenFolder[] = ".droidflow";
 constexpr int kBars = 30;  ///< about as many
-constexpr int kGripperBars = 40;
 constexpr int kJpegQuantizer = 4;
 constexpr std::size_t kMostNotesOfAKind = 5;
 constexpr std::size_t kMostConfigs = 50;
@@ -207,7 +205,7 @@ ReportCamera ReadReportCamera(const std::string& serial,
 
 /// What is added up while episodes are read.
 struct ReportSums {
-  std::array<std::int64_t, kGripperBars> gripper{};
+  std::vector<double> gripper;  ///< of all steps
   std::map<std::string, std::int64_t> configs;
   std::map<std::string, std::vector<std::string>> notes;  ///< episodes, by what is wrong
 };
@@ -222,11 +220,8 @@ void ReadReportTracks(const fs::path& path, ReportEpisode& episode, ReportSums& 
     return array->ToDoubles().value_or(std::vector<double>());
   };
   if (const std::vector<double> fps = numbers("fps"); fps.size() == 1) episode.fps = fps[0];
-  for (const double position : numbers("gripper_positions")) {
-    if (!std::isfinite(position)) continue;
-    const double bar = std::clamp(std::floor(position * kGripperBars), 0.0, kGripperBars - 1.0);
-    ++sums.gripper[static_cast<std::size_t>(bar)];
-  }
+  const std::vector<double> gripper = numbers("gripper_positions");
+  sums.gripper.insert(sums.gripper.end(), gripper.begin(), gripper.end());
 }
 
 /// Adds what an episode's folder says.
@@ -258,6 +253,7 @@ void ReadResults(const fs::path& directory,
   }
   episode.path_length_mm = NumberAt(quality, "path_length_mm");
   episode.idle_fraction = NumberAt(quality, "idle_fraction");
+  episode.check_score = NumberAt(ObjectAt(quality, "check"), "score");
   if (episode.stages.empty()) {
     for (const auto& [name, duration] : ObjectAt(quality, "timings_ms").items()) {
       if (duration.is_number()) episode.stages.push_back({name, duration.get<double>()});
@@ -340,23 +336,7 @@ std::vector<double> OfCameras(const ReportData& report,
   return values;
 }
 
-/// Its middle and ends are known no better than a bar is wide.
-Histogram GripperHistogram(const std::array<std::int64_t, kGripperBars>& bars) {
-  Histogram histogram{.first = 0, .step = 1.0 / kGripperBars, .counts = {bars.begin(), bars.end()}};
-  histogram.count = std::accumulate(bars.begin(), bars.end(), std::int64_t{0});
-  const auto middle_at = [&](std::int64_t rank) {
-    std::int64_t sum = 0;
-    std::size_t bar = 0;
-    while (bar + 1 < bars.size() && (sum += bars[bar]) <= rank) ++bar;
-    return (static_cast<double>(bar) + 0.5) * histogram.step;
-  };
-  histogram.min = middle_at(0);
-  histogram.median = middle_at(histogram.count / 2);
-  histogram.max = middle_at(histogram.count - 1);
-  return histogram;
-}
-
-void AddDistributions(const ReportSums& sums, ReportData& report) {
+void AddDistributions(ReportSums& sums, ReportData& report) {
   const auto add = [&](std::string title, std::string unit, std::string of, Histogram histogram) {
     if (histogram.count == 0) return;
     report.distributions.push_back(
@@ -372,7 +352,7 @@ void AddDistributions(const ReportSums& sums, ReportData& report) {
                return episode.path_length_mm ? std::optional(*episode.path_length_mm / 1000)
                                              : std::nullopt;
              }));
-  add("Gripper (0 open, 1 closed)", "", "steps", GripperHistogram(sums.gripper));
+  add_values("Gripper (0 open, 1 closed)", "", "steps", std::move(sums.gripper));
   add_values("Steps without motion", "%", "episodes", OfEpisodes(report, [](Episode episode) {
                return episode.idle_fraction ? std::optional(*episode.idle_fraction * 100)
                                             : std::nullopt;
@@ -396,7 +376,10 @@ void AddDistributions(const ReportSums& sums, ReportData& report) {
         "cameras",
         MakeHistogram(std::move(values)));
   }
-  add_values("Label check", "", "cameras", OfCameras(report, &ReportCamera::check_score));
+  add_values("Label check, least of the external cameras",
+             "",
+             "episodes",
+             OfEpisodes(report, [](Episode episode) { return episode.check_score; }));
   add_values("Image against robot by the label check",
              "frames",
              "cameras",
@@ -442,10 +425,10 @@ Status DrawSheets(const ReportOptions& options, ReportData& report) {
           fmt::format("no pictures of {}: {}", episode.key, sheet.error().message));
       continue;
     }
-    if (!render.droid_roots.empty()) {
-      for (const std::string& note : sheet->notes) {
-        report.notes.push_back(fmt::format("{}: {}", episode.key, note));
-      }
+    for (const std::string& note : sheet->notes) {
+      // Without a root there is no recording, and that is no news.
+      if (render.droid_roots.empty() && note.find("depth.mkv") == std::string::npos) continue;
+      report.notes.push_back(fmt::format("{}: {}", episode.key, note));
     }
     const RgbView picture = std::as_const(sheet->picture).view();
     Result<std::vector<std::byte>> jpeg = EncodeJpeg(picture, kJpegQuantizer);
@@ -487,7 +470,9 @@ Histogram MakeHistogram(std::vector<double> values) {
   };
   histogram.count = static_cast<std::int64_t>(values.size());
   histogram.min = values.front();
-  histogram.median = quantile(0.5);
+  const std::size_t half = values.size() / 2;
+  histogram.median =
+      values.size() % 2 == 1 ? values[half] : std::midpoint(values[half - 1], values[half]);
   histogram.max = values.back();
   double low = values.front();
   double high = values.back();
@@ -498,8 +483,8 @@ Histogram MakeHistogram(std::vector<double> values) {
   }
   const bool are_whole =
       std::ranges::all_of(values, [](double value) { return value == std::floor(value); });
-  // A step that a double cannot take at this size would be none.
-  const double least = std::max({std::abs(low), std::abs(high), 1e-12}) * 1e-9;
+  // What is closer together differs by rounding; its labels would be all digits.
+  const double least = std::max({std::abs(low), std::abs(high), 1e-12}) * 1e-4;
   double step = RoundStep(std::max((high - low) / kBars, least));
   if (high == low) step = are_whole || low == 0 ? 1 : RoundStep(std::abs(low) / 10);
   if (are_whole) step = std::max(step, 1.0);
@@ -523,23 +508,14 @@ Histogram MakeHistogram(std::vector<double> values) {
 }
 
 std::string ScoreEpisodes(std::vector<ReportEpisode>& episodes) {
-  const auto give_means = [&](auto value_of) {
-    for (ReportEpisode& episode : episodes) {
-      double sum = 0;
-      int count = 0;
-      for (const ReportCamera& camera : episode.cameras) {
-        if (const std::optional<double> value = value_of(camera)) {
-          sum += *value;
-          ++count;
-        }
-      }
-      if (count > 0) episode.score = sum / count;
-    }
+  const auto is_any_scored = [&] {
     return std::ranges::any_of(
         episodes, [](const ReportEpisode& episode) { return episode.score.has_value(); });
   };
-  if (give_means([](const ReportCamera& camera) { return camera.check_score; })) {
-    return "the mean score of the label check (droidflow check) over an episode's cameras";
+  for (ReportEpisode& episode : episodes) episode.score = episode.check_score;
+  if (is_any_scored()) {
+    return "the score of the label check (droidflow check, as --min-check takes it): the least of "
+           "an episode's external cameras";
   }
   std::map<MetricType, std::vector<double>> values;
   for (const ReportEpisode& episode : episodes) {
@@ -559,7 +535,18 @@ std::string ScoreEpisodes(std::vector<ReportEpisode>& episodes) {
     const double rank = (smaller + (ties - 1) / 2) / static_cast<double>(sorted.size() - 1);
     return IsBetter(type, 1, 0) ? rank : 1 - rank;
   };
-  if (!give_means(rank_of)) return "";
+  for (ReportEpisode& episode : episodes) {
+    double sum = 0;
+    int count = 0;
+    for (const ReportCamera& camera : episode.cameras) {
+      if (const std::optional<double> rank = rank_of(camera)) {
+        sum += *rank;
+        ++count;
+      }
+    }
+    if (count > 0) episode.score = sum / count;
+  }
+  if (!is_any_scored()) return "";
   return "the rank of an episode's calibration metrics, each among all cameras here with one of "
          "that type (0 worst, 1 best; mean over its cameras)";
 }

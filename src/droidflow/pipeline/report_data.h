@@ -29,9 +29,10 @@ struct Histogram {
   double max = 0;
 };
 
-/// Bars of a round width: 1, 2 or 5 times a power of ten. Where a few of many values are far
-/// away, bars reach from the 1 % to the 99 % quantile, and the rest is counted at the ends. NaN and
-/// infinite values are left out.
+/// Bars of a round width: 1, 2 or 5 times a power of ten, and at least a ten thousandth of the
+/// values. The median of an even number is the mean of the two in the middle. Where a few of many
+/// values are far away, bars reach from the 1 % to the 99 % quantile, and the rest is counted at
+/// the ends. NaN and infinite values are left out.
 [[nodiscard]] Histogram MakeHistogram(std::vector<double> values);
 
 struct Distribution {
@@ -77,7 +78,8 @@ struct ReportEpisode {
   std::optional<double> idle_fraction;
   std::vector<std::string> warnings;  ///< codes
   std::vector<ReportCamera> cameras;
-  std::optional<double> score;  ///< 0 worst … 1 best
+  std::optional<double> check_score;  ///< of `droidflow check`: the least of the external cameras
+  std::optional<double> score;        ///< 0 worst … 1 best
 };
 
 /// A version and configuration, and how many episodes were made with it.
@@ -124,9 +126,8 @@ struct ReportOptions {
 [[nodiscard]] Result<ReportData> GatherReport(const std::filesystem::path& directory,
                                               const ReportOptions& options);
 
-/// Gives each episode its score: the mean of `check_score` over its cameras where any has one, else
-/// the mean rank of its cameras' calibration metrics, each among all of that type (ties share a
-/// rank).
+/// Gives each episode its score: `check_score` where any episode has one, else the mean rank of its
+/// cameras' calibration metrics, each among all of that type (ties share a rank).
 ///
 /// @return what it is, in words; empty: no episode has one.
 [[nodiscard]] std::string ScoreEpisodes(std::vector<ReportEpisode>& episodes);

@@ -22,9 +22,10 @@ namespace {
 
 using PageJson = nlohmann::ordered_json;
 
-/// Five digits are more than a picture shows, and a third of the bytes.
+/// Five digits are more than a picture shows, and a third of the bytes. Whole numbers stay.
 PageJson FiveDigits(double value) {
   if (!std::isfinite(value)) return nullptr;
+  if (value == std::floor(value) && std::abs(value) < 1e15) return static_cast<std::int64_t>(value);
   const std::string text = fmt::format("{:.5g}", value);
   double rounded = 0;
   std::from_chars(text.data(), text.data() + text.size(), rounded);
@@ -187,7 +188,8 @@ std::string FormatSheet(const ReportSheet& sheet, const ReportEpisode& episode) 
   return fmt::format(
       "<figure><button type=\"button\" class=\"picture\" aria-pressed=\"false\" "
       "aria-label=\"Enlarge the pictures of {0}\"><img loading=\"lazy\" decoding=\"async\" "
-      "width=\"{1}\" height=\"{2}\" alt=\"Four moments of {0}, one column for each camera, with "
+      "width=\"{1}\" height=\"{2}\" alt=\"Four moments of {0}, side by side what its cameras saw, "
+      "with "
       "the tracks of both fingers{5}\" src=\"data:image/jpeg;base64,{3}\"></button>\n"
       "<figcaption><button type=\"button\" class=\"word\" data-episode=\"{0}\">{0}</button><br>"
       "{4}</figcaption></figure>\n",
@@ -196,14 +198,16 @@ std::string FormatSheet(const ReportSheet& sheet, const ReportEpisode& episode) 
       sheet.height_px,
       Base64(sheet.jpeg),
       EscapeHtml(facts),
-      sheet.has_depth ? ", and one for its depth" : "");
+      sheet.has_depth ? ", and its depth" : "");
 }
 
 std::string FormatSheets(const ReportData& data) {
   if (data.sheets.empty()) return "<p class=\"note\">There are none.</p>\n";
   const bool has_depth = std::ranges::any_of(data.sheets, &ReportSheet::has_depth);
   std::string html =
-      "<p class=\"note\">Four moments from the first step to the last, a column for each camera. "
+      "<p class=\"note\">Four moments from the first step to the last; of each, its cameras side "
+      "by "
+      "side. "
       "<span class=\"swatch\" style=\"background:#ff9614\"></span> left finger, <span "
       "class=\"swatch\" style=\"background:#00c8ff\"></span> right finger, <span class=\"swatch\" "
       "style=\"background:#ff00c8\"></span> outside of the picture; violet to yellow is the way of "

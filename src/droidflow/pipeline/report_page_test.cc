@@ -60,6 +60,17 @@ TEST(MakeHistogram, PutsWhatIsFarAwayIntoTheEnds) {
   EXPECT_EQ(histogram.max, 1e9);
 }
 
+TEST(MakeHistogram, TakesTheMeanOfTheTwoInTheMiddle) {
+  EXPECT_EQ(MakeHistogram({9, 1, 4, 2}).median, 3);
+  EXPECT_EQ(MakeHistogram({9, 1, 4}).median, 4);
+}
+
+TEST(MakeHistogram, DoesNotTellValuesApartThatDifferByRounding) {
+  const Histogram histogram = MakeHistogram({100.0 / 7, 100.0 / 7 + 1e-7, 100.0 / 7 - 1e-7});
+  EXPECT_GE(histogram.step, 0.001);
+  EXPECT_THAT(histogram.counts, ElementsAre(3));
+}
+
 TEST(MakeHistogram, GivesEachWholeNumberItsOwnBar) {
   EXPECT_THAT(MakeHistogram({3, 5, 5}).counts, ElementsAre(1, 0, 2));
 }
@@ -114,7 +125,8 @@ TEST(ScoreEpisodes, RanksWithinATypeInItsDirection) {
 
 TEST(ScoreEpisodes, TakesTheCheckWhereThereIsOne) {
   std::vector<ReportEpisode> episodes{EpisodeWith("a", "IoU", 0.9), EpisodeWith("b", "IoU", 0.1)};
-  episodes[1].cameras[0].check_score = 0.25;
+  episodes[1].cameras[0].check_score = 0.75;
+  episodes[1].check_score = 0.25;
   EXPECT_THAT(ScoreEpisodes(episodes), HasSubstr("check"));
   EXPECT_EQ(episodes[0].score, std::nullopt);
   EXPECT_EQ(episodes[1].score, 0.25);
@@ -171,6 +183,13 @@ TEST(FormatReportPage, HoldsHostileTextAsText) {
   EXPECT_EQ(json["rows"][0][0], "</script><b>");
   EXPECT_EQ(json["strings"][json["rows"][0][6].get<int>()], "{{data}} \ufffd \u2028");
   EXPECT_EQ(json["columns"].size(), json["rows"][0].size());
+}
+
+TEST(FormatReportPage, KeepsWholeNumbersAsTheyAre) {
+  ReportData data;
+  data.episodes = {EpisodeWith("a", "num_matches", 1234567)};
+  const std::string page = FormatReportPage(data);
+  EXPECT_THAT(page, HasSubstr(",1234567,"));
 }
 
 TEST(FormatReportPage, StaysBelowTwentyMegabytesWhateverTextsAndPictures) {

@@ -24,13 +24,16 @@ const whole = new Intl.NumberFormat("en");
 const count = (n, noun) => `${whole.format(n)} ${noun}${n === 1 ? "" : "s"}`;
 const short = (value) => {
   if (value === null || value === undefined) return "–";
-  if (value === 0) return "0";
+  if (Number.isInteger(value) && Math.abs(value) < 1e15) return whole.format(value);
   const size = Math.abs(value);
   if (size >= 10000) return whole.format(Math.round(value));
   if (size < 0.001) return value.toExponential(1);
   return String(Number(value.toPrecision(3)));
 };
-const fixed = (digits, unit = "") => (value) => value === null || value === undefined ? "–" : value.toFixed(digits) + unit;
+const fixed = (places) => (value) => value === null || value === undefined ? "–" : value.toFixed(places);
+/// Rounded to so many places behind the point.
+const digits = (value, places) => places > 12 || Math.abs(value) >= 1e15 ? String(Number(value.toPrecision(6)))
+  : Number(value.toFixed(Math.max(places, 0))).toLocaleString("en", { maximumFractionDigits: Math.max(places, 0) });
 const percent = (value) => value === null || value === undefined ? "–" : (100 * value).toFixed(value > 0.0995 ? 0 : 1) + " %";
 const duration = (seconds) => {
   if (seconds === null || seconds === undefined) return "–";
@@ -51,7 +54,8 @@ const clock = (ms) => new Date(ms).toISOString().slice(0, 16).replace("T", " ");
 const median = (values) => {
   if (!values.length) return null;
   const sorted = [...values].sort((a, b) => a - b);
-  return sorted[Math.floor((sorted.length - 1) / 2)];
+  const half = Math.floor(sorted.length / 2);
+  return sorted.length % 2 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2;
 };
 const quantile = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.ceil(share * sorted.length) - 1)];
 const sum = (values) => values.reduce((total, value) => total + (value || 0), 0);
@@ -84,7 +88,7 @@ const episodes = data.rows.map((row, index) => {
     stage: word(stage), task: word(task), attempts, start, size, steps, fps, pathM, idle, score, cameras: list, times,
     seconds: seconds !== null ? seconds : times.length ? sum(times.map((time) => time[1])) / 1000 : null,
     warnings: warnings.map(word), metric: judged.length ? mean("metric") : null, metricType: judged.length ? judged[0].type : "",
-    inImage: mean("inImage"), delay: mean("delay"), depth: mean("depth"), check: mean("check"),
+    inImage: mean("inImage"), delay: mean("delay"), depth: mean("depth"),
   };
 });
 const robotTime = (list) => sum(list.map((episode) => episode.fps ? episode.steps / episode.fps : 0)) || null;
@@ -210,17 +214,21 @@ const barChart = (bars, { low, high, ticks, label, height = 150, width = 340, ma
 
 const histogramCard = ({ title, unit, of, first, step, counts, below, above, n, min, middle, max }) => {
   const edge = (i) => Number((first + i * step).toPrecision(12));
+  const places = Math.ceil(-Math.log10(step) - 1e-9);
+  const edgeText = (i) => digits(edge(i), places);
+  const exact = (value) => digits(value, Math.max(places + 2, 1));
   const isOne = counts.length === 1;
   const [low, high] = isOne ? [first - step, first + 2 * step] : [first, edge(counts.length)];
   const every = niceStep(high - low, 5);
-  const ticks = isOne && min === max ? [[first + step / 2, short(min)]] : [];
+  const ticks = isOne && min === max ? [[first + step / 2, exact(min)]] : [];
   for (let value = ticks.length ? Infinity : Math.ceil(first / every - 1e-9) * every; value <= high + every * 1e-9; value += every) ticks.push([value, tick(value, every)]);
   const bars = counts.map((value, i) => {
     const ends = (i === 0 && below) || (i === counts.length - 1 && above);
-    const range = min === max ? short(min) : i === 0 && below ? `below ${short(edge(1))}` : i === counts.length - 1 && above ? `${short(edge(i))} and more` : `${short(edge(i))} – ${short(edge(i + 1))}`;
+    const range = min === max ? exact(min) : i === 0 && below ? `below ${edgeText(1)}` : i === counts.length - 1 && above ? `${edgeText(i)} and more` : `${edgeText(i)} – ${edgeText(i + 1)}`;
     return { from: edge(i), to: edge(i + 1), parts: [[ends ? "bar end" : "bar", value]], text: `${range} ${unit}: ${count(value, of.slice(0, -1))}` };
   });
-  const facts = `median ${short(middle)}, ${short(min)} to ${short(max)}${unit ? ` ${unit}` : ""} · ${count(n, of.slice(0, -1))}`;
+  const told = exact(min) === exact(max) ? `all ${exact(middle)}` : `median ${exact(middle)}, ${exact(min)} to ${exact(max)}`;
+  const facts = `${told}${unit ? ` ${unit}` : ""} · ${count(n, of.slice(0, -1))}`;
   const ends = below + above ? ` · ${whole.format(below + above)} farther away, in the end bars` : "";
   return h("div", { class: "card" }, h("h3", {}, title + (unit ? ` (${unit})` : "")),
     barChart(bars, { low, high, ticks, mark: isOne ? null : middle, label: `${title}: ${facts}` }), h("p", { class: "facts" }, facts + ends));
@@ -263,6 +271,20 @@ const summary = () => {
 
 // ---------------------------------------------------------------- throughput
 
+/// From the first start to the last end, without pauses that are far longer than an episode takes.
+const workedTime = (rows) => {
+  const pause = Math.max(10, 10 * median(rows.map((row) => row.seconds)));
+  let [seconds, runs, from, to] = [0, 0, null, -Infinity];
+  for (const { start, seconds: took } of [...rows].sort((a, b) => a.start - b.start)) {
+    if (start > to + pause) {
+      if (runs++) seconds += to - from;
+      from = start;
+    }
+    to = Math.max(to, start + took);
+  }
+  return { seconds: Math.max(seconds + to - from, 0.001), runs };
+};
+
 const throughput = () => {
   const rows = finished.filter((episode) => episode.state === "done" || episode.state === "quarantined");
   if (!rows.length) return fill("throughput", h("p", { class: "note" }, "No run directory is known, so when episodes were finished is not known either."));
@@ -281,14 +303,21 @@ const throughput = () => {
   const every = [0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200, 1800, 3600, 7200, 14400, 21600, 43200, 86400, 172800].find((step) => high / step <= 7) || high / 5;
   const ticks = [];
   for (let at = 0; at <= high * 1.0001; at += every) ticks.push([at, at ? duration(at) : "0"]);
-  const busy = bins.filter(([ok, failed]) => ok + failed).length * width;
-  const rate = rows.length / Math.max(busy, span < width ? span : width);
-  const told = rate >= 1 ? `${short(rate)} episodes a second` : rate * 60 >= 1 ? `${short(rate * 60)} episodes a minute` : `${short(rate * 3600)} episodes an hour`;
+  const { seconds, runs } = workedTime(rows);
+  const rateOf = (state, name) => {
+    const n = rows.filter((row) => row.state === state).length;
+    if (!n) return null;
+    const rate = n / seconds;
+    const told = rate >= 1 ? `${short(rate)} a second` : rate * 60 >= 1 ? `${short(rate * 60)} a minute` : `${short(rate * 3600)} an hour`;
+    return `${count(n, "episode")} ${name}: ${told}`;
+  };
+  const rates = [rateOf("done", "done"), rateOf("quarantined", "quarantined")].filter(Boolean).join(", ");
+  const worked = `in ${duration(seconds)}${runs > 1 ? ` of work (${runs} times, without the pauses between)` : ""}`;
   fill("throughput", h("div", { class: "card" },
     h("h3", {}, `Episodes finished every ${name}`),
     barChart(bars, { low: 0, high, ticks, height: 180, width: innerWidth < 600 ? 380 : 900, label: `Episodes finished over time: ${count(rows.length, "episode")} in ${duration(span)}` }),
     h("ul", { class: "legend" }, h("li", {}, h("i", { class: "done" }), "done"), h("li", {}, h("i", { class: "quarantined" }), "quarantined")),
-    h("p", { class: "facts" }, `${clock(began)} to ${clock(ended)} UTC · ${told} while episodes were finished`)));
+    h("p", { class: "facts" }, `${clock(began)} to ${clock(ended)} UTC · ${rates}, ${worked}`)));
 };
 
 // ---------------------------------------------------------------- failures, warnings, labs
@@ -360,7 +389,7 @@ const timeSection = () => {
   if (!byStage.size) return fill("time", h("p", { class: "note" }, "No times are known."));
   const stages = [...byStage].map(([name, list]) => {
     const sorted = list.sort((a, b) => a - b);
-    return { name, total: sum(sorted), middle: quantile(sorted, 0.5), p95: quantile(sorted, 0.95), most: sorted[sorted.length - 1] };
+    return { name, total: sum(sorted), middle: median(sorted), p95: quantile(sorted, 0.95), most: sorted[sorted.length - 1] };
   });
   const all = sum(stages.map((stage) => stage.total));
   const ranked = [...stages].sort((a, b) => b.total - a.total);
@@ -425,7 +454,6 @@ const episodeTable = () => {
     data.score && number("Score", "score", fixed(2), data.score),
     number("Calibration", "metric", short, "Mean of the calibration metrics of its cameras; only those of one type compare"),
     episodes.some((row) => row.metricType) && { name: "Metric", get: (row) => row.metricType || null },
-    number("Check", "check", fixed(2), "Score of droidflow check, mean of its cameras"),
     number("In image", "inImage", percent, "Share of the 2-D track points in the image"),
     number("Delay, ms", "delay", short, "Median of step start minus image capture"),
     number("Depth", "depth", percent, "Share of the pixels with depth"),
@@ -459,7 +487,8 @@ const episodeTable = () => {
     search.focus({ preventScroll: true });
   };
   fill("episodes", h("div", { class: "tools", role: "search" }, h("label", { class: "grow", for: "search" }, "Search episodes", search),
-    h("label", { for: "state" }, "State", state), h("label", { for: "lab" }, "Lab", lab), clear), table.element);
+    h("label", { for: "state" }, "State", state), h("label", { for: "lab" }, "Lab", lab), clear),
+    data.score ? h("p", { class: "note" }, `Score: ${data.score}.`) : null, table.element);
 };
 
 // ---------------------------------------------------------------- configuration
