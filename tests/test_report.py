@@ -435,8 +435,10 @@ def made_up(folder: pathlib.Path, template: dict, episodes: int):
             camera["calibration_metric"] = {"type": "IoU", "value": float(random.random())}
             camera["capture_delay_ms"] = float(random.normal(56, 5))
             camera["depth_valid_fraction"] = float(random.random())
+        scores = {serial: float(random.random()) for serial in quality["cameras"]}
         quality["check"] = {
-            "cameras": {serial: {"score": float(random.random())} for serial in quality["cameras"]}
+            "score": min(scores.values()),
+            "cameras": {serial: {"score": score} for serial, score in scores.items()},
         }
         directory = folder / quality["source_path"]
         directory.mkdir(parents=True)

@@ -252,25 +252,26 @@ class RecordedPictures::Impl {
 
   std::string Trouble() const {
     std::vector<std::string> words;
-    if (!missing_.empty()) {
-      words.push_back(fmt::format("{} of {} wanted frames cannot be read, the first is {}",
-                                  missing_.size(),
+    const auto add = [&](const std::set<std::int64_t>& frames, const char* what) {
+      if (frames.empty()) return;
+      words.push_back(fmt::format("{} of {} wanted frames {}, the first is {}",
+                                  frames.size(),
                                   wanted_.size(),
-                                  *missing_.begin()));
+                                  what,
+                                  *frames.begin()));
+    };
+    add(missing_, "cannot be read");
+    add(damaged_, "are damaged");
+    // Those after the first are about frames, too.
+    if (const auto warnings = source_->Warnings(); !warnings.empty()) {
+      words.push_back(warnings.front());
     }
-    if (!damaged_.empty()) {
-      words.push_back(fmt::format("{} of {} wanted frames are damaged, the first is {}",
-                                  damaged_.size(),
-                                  wanted_.size(),
-                                  *damaged_.begin()));
-    }
-    const std::vector<std::string> warnings = source_->Warnings();
-    words.insert(words.end(), warnings.begin(), warnings.end());
     if (words.empty()) return "";
     if (const auto count = source_->info().frame_count) {
-      words.push_back(fmt::format("by its header it has {} frames", *count));
+      words.insert(words.begin(), fmt::format("by its header it has {} frames", *count));
     }
-    return fmt::format("{}: {}", fmt::join(words, "; "), path_.string());
+    if (!words.back().ends_with(path_.string())) words.back() += ": " + path_.string();
+    return fmt::format("{}", fmt::join(words, "; "));
   }
 
  private:
