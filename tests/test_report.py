@@ -456,8 +456,8 @@ def test_ten_thousand_episodes_are_a_page_of_few_megabytes(droidflow, browser, r
     assert browser.complaints() == []
     assert "Label check" in browser.run("document.getElementById('distributions').innerText")
     assert len(column(browser, "Episode")) == 50
-    click(browser, "Check")
-    scores = [float(text) for text in column(browser, "Check")]
+    click(browser, "Score")
+    scores = [float(text) for text in column(browser, "Score")]
     assert scores == sorted(scores, reverse=True) and scores[-1] > 0.7
     search(browser, f"lab{1007 % 13} 01007m")
     (found,) = column(browser, "Episode")
