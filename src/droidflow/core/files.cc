@@ -222,7 +222,12 @@ Status WriteFile(const fs::path& path, std::string_view text) {
 
 Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
   static std::atomic<unsigned> counter{0};
-  DF_RETURN_IF_ERROR(MakeDirectories(ParentOf(path)));
+  // A place where nothing can be written is no input that is missing.
+  const auto not_an_input = [](Error error) {
+    if (error.kind == ErrorKind::kNotFound) error.kind = ErrorKind::kInternal;
+    return error;
+  };
+  DF_RETURN_IF_ERROR(MakeDirectories(ParentOf(path)).map_error(not_an_input));
 
   AtomicFile file;
   file.path_ = path;
@@ -235,7 +240,8 @@ Result<AtomicFile> AtomicFile::Create(const fs::path& path) {
       return file;
     }
     if (errno != EEXIST && errno != EINTR) {
-      return FailErrno(errno, fmt::format("cannot make {}", temporary.string()));
+      return tl::unexpected(not_an_input(
+          FailErrno(errno, fmt::format("cannot make {}", temporary.string())).value()));
     }
   }
 }

@@ -120,6 +120,17 @@ TEST(WriteFileAtomically, RemovesItsTemporaryWhenItFails) {
   EXPECT_THAT(NamesBelow(dir.path()), ElementsAre("taken", "taken/inside"));
 }
 
+TEST(WriteFileAtomically, TakesAPlaceWhereNothingCanBeForNoMissingInput) {
+  const TemporaryDirectory directory;
+  Write(directory / "file", "");
+  for (const fs::path& path : {directory / "file/below", fs::path("/proc/none")}) {
+    const Status status = WriteFileAtomically(path, "");
+    ASSERT_FALSE(status.has_value()) << path;
+    EXPECT_EQ(status.error().kind, ErrorKind::kInternal);
+    EXPECT_THAT(status.error().message, HasSubstr("cannot make"));
+  }
+}
+
 TEST(WriteFileAtomically, NeverShowsHalfAFile) {
   const TemporaryDirectory dir;
   const fs::path path = dir / "file";
