@@ -5,12 +5,15 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <cmath>
 #include <cstddef>
 #include <fcntl.h>
+#include <functional>
 #include <optional>
 #include <span>
 #include <string_view>
 #include <sys/stat.h>
+#include <type_traits>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -21,6 +24,8 @@ namespace {
 // A movie box spends about 16 bytes a frame: this is enough for weeks of video.
 constexpr std::uint64_t kMaxMovieBox_bytes = 256 << 20;
 constexpr int kMaxTopLevelBoxes = 1 << 16;
+// 18 hours at 60 Hz; a file may promise any number.
+constexpr std::uint64_t kMaxTimedFrames = 4'000'000;
 
 using Bytes = std::span<const std::byte>;
 
@@ -53,18 +58,118 @@ class MovieParser {
 
   Result<Mp4Header> Parse(const Box& movie) const {
     DF_ASSIGN_OR_RETURN(const std::vector<Box> boxes, Children(movie));
+    DF_ASSIGN_OR_RETURN(const VideoTrack video, FindVideo(movie, boxes));
+    return ParseVideo(video.media, IsFragmented(boxes));
+  }
+
+  Result<std::vector<std::int64_t>> ParseTimes(const Box& movie) const {
+    DF_ASSIGN_OR_RETURN(const std::vector<Box> boxes, Children(movie));
+    DF_ASSIGN_OR_RETURN(const VideoTrack video, FindVideo(movie, boxes));
+    DF_ASSIGN_OR_RETURN(const Box media_header, Child(video.media, "mdhd"));
+    DF_ASSIGN_OR_RETURN(const std::uint32_t timescale, ParseTimescale(media_header));
+    DF_ASSIGN_OR_RETURN(const Box media_info, Child(video.media, "minf"));
+    DF_ASSIGN_OR_RETURN(const Box table, Child(media_info, "stbl"));
+    DF_ASSIGN_OR_RETURN(std::vector<double> units, ParseDecodingTimes(table));
+    DF_RETURN_IF_ERROR(AddOffsets(table, units));
+    DF_ASSIGN_OR_RETURN(const double start_s, ParseStart(movie, video.track, timescale));
+    std::ranges::sort(units);
+    std::vector<std::int64_t> times_ns;
+    times_ns.reserve(units.size());
+    for (const double unit : units) {
+      constexpr double kMost_ns = 9e18;
+      const double time_ns = std::round((unit / timescale + start_s) * 1e9);
+      times_ns.push_back(static_cast<std::int64_t>(std::clamp(time_ns, -kMost_ns, kMost_ns)));
+    }
+    return times_ns;
+  }
+
+ private:
+  struct VideoTrack {
+    Box track;
+    Box media;
+  };
+
+  Result<VideoTrack> FindVideo(const Box& movie, const std::vector<Box>& boxes) const {
     for (const Box& track : boxes) {
       if (track.type != "trak") continue;
       DF_ASSIGN_OR_RETURN(const Box media, Child(track, "mdia"));
       DF_ASSIGN_OR_RETURN(const Box handler, Child(media, "hdlr"));
       DF_RETURN_IF_ERROR(Need(handler, 12));
-      if (FourCc(handler.content.subspan(8)) == "vide")
-        return ParseVideo(media, IsFragmented(boxes));
+      if (FourCc(handler.content.subspan(8)) == "vide") return VideoTrack{track, media};
     }
     return Fail(ErrorKind::kInvalidData, "byte {}: no video track: {}", movie.content_byte, path_);
   }
 
- private:
+  /// A table of runs: how many samples, and a number of each. Calls use(count, number).
+  template <typename Use>
+  Status ForRuns(const Box& box, Use use) const {
+    DF_RETURN_IF_ERROR(Need(box, 8));
+    const std::uint64_t num_runs = BigEndian(box.content.subspan(4, 4));
+    DF_RETURN_IF_ERROR(Need(box, 8 + num_runs * 8));
+    for (std::uint64_t i = 0; i < num_runs; ++i) {
+      use(BigEndian(box.content.subspan(8 + i * 8, 4)),
+          BigEndian(box.content.subspan(12 + i * 8, 4)));
+    }
+    return {};
+  }
+
+  /// When each sample is decoded. Unit  of the time scale, which a double holds exactly.
+  Result<std::vector<double>> ParseDecodingTimes(const Box& table) const {
+    DF_ASSIGN_OR_RETURN(const auto durations, ParseDurations(table));
+    if (durations.first > kMaxTimedFrames) {
+      return Fail(ErrorKind::kInvalidData,
+                  "want at most {} frames, have {}: {}",
+                  kMaxTimedFrames,
+                  durations.first,
+                  path_);
+    }
+    std::vector<double> units;
+    units.reserve(durations.first);
+    double at = 0;
+    DF_ASSIGN_OR_RETURN(const Box box, Child(table, "stts"));
+    DF_RETURN_IF_ERROR(ForRuns(box, [&](std::uint64_t count, std::uint64_t duration) {
+      for (; count > 0; --count, at += static_cast<double>(duration)) units.push_back(at);
+    }));
+    return units;
+  }
+
+  /// How much later than decoded samples are shown, where that is said.
+  Status AddOffsets(const Box& table, std::vector<double>& units) const {
+    DF_ASSIGN_OR_RETURN(const std::vector<Box> boxes, Children(table));
+    const auto box = std::ranges::find(boxes, "ctts", &Box::type);
+    if (box == boxes.end()) return {};
+    std::size_t next = 0;
+    return ForRuns(*box, [&](std::uint64_t count, std::uint64_t offset) {
+      // Signed in version 1, and in version 0 by all who write it.
+      const auto later = static_cast<std::int32_t>(static_cast<std::uint32_t>(offset));
+      for (; count > 0 && next < units.size(); --count) units[next++] += later;
+    });
+  }
+
+  /// What is added to a sample's time: empty edits delay it, the first other begins in the media.
+  Result<double> ParseStart(const Box& movie, const Box& track, std::uint32_t timescale) const {
+    DF_ASSIGN_OR_RETURN(const std::vector<Box> boxes, Children(track));
+    const auto edits = std::ranges::find(boxes, "edts", &Box::type);
+    if (edits == boxes.end()) return 0;
+    DF_ASSIGN_OR_RETURN(const Box movie_header, Child(movie, "mvhd"));
+    DF_ASSIGN_OR_RETURN(const std::uint32_t movie_timescale, ParseTimescale(movie_header));
+    DF_ASSIGN_OR_RETURN(const Box list, Child(*edits, "elst"));
+    DF_RETURN_IF_ERROR(Need(list, 8));
+    const std::size_t bytes = list.content[0] == std::byte{1} ? 8 : 4;
+    const std::uint64_t num_edits = BigEndian(list.content.subspan(4, 4));
+    DF_RETURN_IF_ERROR(Need(list, 8 + num_edits * (2 * bytes + 4)));
+    double delay_s = 0;
+    for (std::uint64_t i = 0; i < num_edits; ++i) {
+      const Bytes edit = list.content.subspan(8 + i * (2 * bytes + 4));
+      const std::uint64_t duration = BigEndian(edit.first(bytes));
+      const std::uint64_t begin = BigEndian(edit.subspan(bytes, bytes));
+      const bool is_empty = begin == (bytes == 8 ? ~std::uint64_t{0} : ~std::uint32_t{0});
+      if (!is_empty) return delay_s - static_cast<double>(begin) / timescale;
+      delay_s += static_cast<double>(duration) / movie_timescale;
+    }
+    return delay_s;
+  }
+
   static bool IsFragmented(const std::vector<Box>& boxes) {
     return std::ranges::any_of(boxes, [](const Box& box) { return box.type == "mvex"; });
   }
@@ -123,16 +228,12 @@ class MovieParser {
   /// @return number of samples and their total duration.
   Result<std::pair<std::uint64_t, std::uint64_t>> ParseDurations(const Box& table) const {
     DF_ASSIGN_OR_RETURN(const Box box, Child(table, "stts"));
-    DF_RETURN_IF_ERROR(Need(box, 8));
-    const std::uint64_t num_runs = BigEndian(box.content.subspan(4, 4));
-    DF_RETURN_IF_ERROR(Need(box, 8 + num_runs * 8));
     std::uint64_t num_samples = 0;
     std::uint64_t total = 0;
-    for (std::uint64_t i = 0; i < num_runs; ++i) {
-      const std::uint64_t count = BigEndian(box.content.subspan(8 + i * 8, 4));
+    DF_RETURN_IF_ERROR(ForRuns(box, [&](std::uint64_t count, std::uint64_t duration) {
       num_samples += count;
-      total += count * BigEndian(box.content.subspan(12 + i * 8, 4));
-    }
+      total += count * duration;
+    }));
     return std::pair(num_samples, total);
   }
 
@@ -226,7 +327,10 @@ Status ReadExactly(int fd,
 }
 
 /// @param may_be_cut  what stands behind the movie box may be wrong or missing.
-Result<Mp4Header> ReadHeader(const std::filesystem::path& path, bool may_be_cut) {
+/// @param parse       makes a Result of a MovieParser and the movie box.
+template <typename Parse>
+std::invoke_result_t<Parse, const MovieParser&, const Box&> ReadMovie(
+    const std::filesystem::path& path, bool may_be_cut, Parse parse) {
   const std::string& name = path.native();
   // A pipe would make open wait for whoever writes to it.
   const UniqueFd fd(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
@@ -302,17 +406,21 @@ Result<Mp4Header> ReadHeader(const std::filesystem::path& path, bool may_be_cut)
                 file_size,
                 name);
   }
-  return MovieParser(name).Parse(*movie);
+  return parse(MovieParser(name), *movie);
 }
 
 }  // namespace
 
 Result<Mp4Header> ReadMp4Header(const std::filesystem::path& path) {
-  return ReadHeader(path, false);
+  return ReadMovie(path, false, std::mem_fn(&MovieParser::Parse));
 }
 
 Result<Mp4Header> ReadMp4HeaderOfCutFile(const std::filesystem::path& path) {
-  return ReadHeader(path, true);
+  return ReadMovie(path, true, std::mem_fn(&MovieParser::Parse));
+}
+
+Result<std::vector<std::int64_t>> ReadMp4FrameTimes(const std::filesystem::path& path) {
+  return ReadMovie(path, true, std::mem_fn(&MovieParser::ParseTimes));
 }
 
 }  // namespace droidflow

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <string>
+#include <vector>
 
 namespace droidflow {
 
@@ -31,5 +32,13 @@ struct Mp4Header {
 
 /// As ReadMp4Header, but a file that was cut off behind its movie box is no error.
 [[nodiscard]] Result<Mp4Header> ReadMp4HeaderOfCutFile(const std::filesystem::path& path);
+
+/// When each frame is shown, in the order of being shown, by the file's own clock.
+///
+/// Unit    nanoseconds; less than 0: before the film begins.
+/// Source  ISO/IEC 14496-12, boxes stts, ctts and, of elst, the empty edits and the first other.
+/// @return as ReadMp4HeaderOfCutFile; kInvalidData for more than four million frames.
+[[nodiscard]] Result<std::vector<std::int64_t>> ReadMp4FrameTimes(
+    const std::filesystem::path& path);
 
 }  // namespace droidflow

@@ -133,6 +133,71 @@ TEST_F(Mp4Test, ReadsSizesThatDifferFromFrameToFrame) {
   EXPECT_EQ(header->frame_count, 3);
 }
 
+/// A box of MP4.
+std::string BoxOf(const std::string& type, const std::string& content) {
+  return BigEndian(content.size() + 8, 4) + type + content;
+}
+
+/// The smallest movie with times: mvhd in milliseconds, the track in 90 kHz.
+std::string TimedMovie(const std::string& edits, const std::string& table) {
+  const std::string zeros(12, '\0');
+  const auto header = [&](const char* type, std::uint64_t scale) {
+    return BoxOf(type, zeros + BigEndian(scale, 4) + zeros);
+  };
+  const std::string media = header("mdhd", 90'000) +
+                            BoxOf("hdlr", std::string(8, '\0') + "vide" + zeros) +
+                            BoxOf("minf", BoxOf("stbl", table));
+  return BoxOf("ftyp", "isom") +
+         BoxOf("moov", header("mvhd", 1000) + BoxOf("trak", edits + BoxOf("mdia", media)));
+}
+
+/// A box of rows of 4-byte numbers.
+std::string Table(const std::string& type,
+                  const std::vector<std::vector<std::uint64_t>>& rows,
+                  std::uint64_t version = 0) {
+  std::string content = BigEndian(version << 24, 4) + BigEndian(rows.size(), 4);
+  for (const auto& row : rows) {
+    for (const std::uint64_t value : row) content += BigEndian(value, 4);
+  }
+  return BoxOf(type, content);
+}
+
+TEST_F(Mp4Test, TellsWhenFramesAreShown) {
+  const auto times = [&](const std::string& bytes) {
+    std::ofstream(directory_ / "times.mp4", std::ios::binary) << bytes;
+    return ReadMp4FrameTimes(directory_ / "times.mp4");
+  };
+  const std::string even = Table("stts", {{3, 9000}, {1, 3000}});
+  using Times = std::vector<std::int64_t>;
+  constexpr std::int64_t kMs = 1'000'000;
+  EXPECT_EQ(times(TimedMovie("", even)), (Times{0, 100 * kMs, 200 * kMs, 300 * kMs}));
+  EXPECT_EQ(times(TimedMovie("", Table("stts", {{2, 1500}}))), (Times{0, 16'666'667}));
+  // Shown in another order than stored, from 200 ms of the media on.
+  const std::string offsets =
+      Table("ctts", {{1, 18000}, {1, 27000}, {1, 9000}, {1, 0x1'0000'0000 - 9000}}, 1);
+  EXPECT_EQ(times(TimedMovie("", even + offsets)),
+            (Times{200 * kMs, 200 * kMs, 300 * kMs, 400 * kMs}));
+  const auto edit = [](const std::vector<std::vector<std::uint64_t>>& rows) {
+    return BoxOf("edts", Table("elst", rows));
+  };
+  EXPECT_EQ(times(TimedMovie(edit({{500, 18000, 0x10000}}), even + offsets)),
+            (Times{0, 0, 100 * kMs, 200 * kMs}));
+  // Empty edits: the film begins later.
+  EXPECT_EQ(times(TimedMovie(
+                edit({{4000, 0xFFFFFFFF, 0x10000}, {1000, 0xFFFFFFFF, 0x10000}, {500, 0, 0x10000}}),
+                Table("stts", {{2, 9000}}))),
+            (Times{5000 * kMs, 5100 * kMs}));
+  EXPECT_EQ(times(Still(3)), (Times{0, 66'666'667, 133'333'333}));
+
+  EXPECT_THAT(times(TimedMovie("", Table("stts", {{0xFFFFFFFF, 1}}))),
+              FailsWith(ErrorKind::kInvalidData, HasSubstr("want at most 4000000 frames")));
+  EXPECT_THAT(times(TimedMovie("", "")),
+              FailsWith(ErrorKind::kInvalidData, HasSubstr("no box stts")));
+  EXPECT_THAT(
+      times(TimedMovie(BoxOf("edts", BoxOf("elst", BigEndian(0, 4) + BigEndian(9, 4))), even)),
+      FailsWith(ErrorKind::kInvalidData, HasSubstr("box elst needs 116 bytes, has 8")));
+}
+
 TEST_F(Mp4Test, SaysThatAFileIsEmptyUnfinishedOrNoMp4) {
   const std::string bytes = Still();
   EXPECT_THAT(Header(""), FailsWith(ErrorKind::kInvalidData, HasSubstr("this one is empty: ")));
