@@ -101,7 +101,8 @@ void AddDepthEvalCommand(CLI::App& app, int& exit_code) {
       "row.\n"
       "Example:\n"
       "  droidflow depth-eval cones.pfm truth/gt.pfm --mask truth/nonocc.png\n"
-      "Exit status: 0 done, 1 not such files, 2 usage, 10 a file is missing.");
+      "Exit status: 0 done, 1 not such files, 2 usage, also for files of different sizes, 10 a "
+      "file is missing.");
   sub->callback([command, &exit_code] { exit_code = RunDepthEval(*command); });
 }
 

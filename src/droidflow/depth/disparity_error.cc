@@ -61,7 +61,7 @@ Status CheckSize(std::string_view what,
                  int height_px,
                  ImageView<const float> result) {
   if (width_px == result.width_px && height_px == result.height_px) return {};
-  return Fail(ErrorKind::kInvalidData,
+  return Fail(ErrorKind::kUsage,
               "want a {} of {}x{}, as the result, have {}x{}",
               what,
               result.width_px,

@@ -82,10 +82,12 @@ TEST(ScoreDisparity, SaysWhatDoesNotFit) {
   const auto fails = [](const char* text) {
     return FailsWith(ErrorKind::kInvalidData, HasSubstr(text));
   };
-  EXPECT_THAT(ScoreDisparity(Rows({{1, 2}}).view(), Rows({{1}}).view(), nullptr),
-              fails("want a truth of 2x1, as the result, have 1x1"));
-  EXPECT_THAT(ScoreDisparity(Rows({{1}}).view(), Rows({{1}}).view(), &mask),
-              fails("want a mask of 1x1, as the result, have 2x1"));
+  EXPECT_THAT(
+      ScoreDisparity(Rows({{1, 2}}).view(), Rows({{1}}).view(), nullptr),
+      FailsWith(ErrorKind::kUsage, HasSubstr("want a truth of 2x1, as the result, have 1x1")));
+  EXPECT_THAT(
+      ScoreDisparity(Rows({{1}}).view(), Rows({{1}}).view(), &mask),
+      FailsWith(ErrorKind::kUsage, HasSubstr("want a mask of 1x1, as the result, have 2x1")));
   EXPECT_THAT(ScoreDisparity(Rows({{1, 2}}).view(), Rows({{1, 2}}).view(), &mask),
               fails("where the mask is 255 to compare, have none"));
   EXPECT_THAT(ScoreDisparity(Rows({{1}}).view(), Rows({{kNone}}).view(), nullptr),
