@@ -116,14 +116,17 @@ class DecodedSource final : public FrameSource {
   std::vector<std::string> Warnings() const override {
     std::vector<std::string> warnings = parts_.reader->Warnings();
     if (lost_.count() > 0) {
-      warnings.push_back(fmt::format("{} frames could not be decoded, the first is {}: {}",
+      warnings.push_back(fmt::format("{} frame{} could not be decoded, the first is {}: {}",
                                      lost_.count(),
+                                     lost_.count() == 1 ? "" : "s",
                                      lost_.first(),
                                      last_error_ ? last_error_->message : "no picture in it"));
     }
     if (damaged_.count() > 0) {
       warnings.push_back(fmt::format(
-          "{} frames are damaged, the first is {}", damaged_.count(), damaged_.first()));
+          "{} damaged, the first is {}",
+          damaged_.count() == 1 ? "1 frame is" : fmt::format("{} frames are", damaged_.count()),
+          damaged_.first()));
     }
     return warnings;
   }

@@ -128,7 +128,7 @@ void Fill(Image<T>& image, const AVFrame& frame, At at) {
 }
 
 PictureFile FromBits(const AVFrame& frame) {
-  PictureFile picture{.stored_as = "8-bit gray"};
+  PictureFile picture{.stored_as = "1-bit gray"};
   const int flip = frame.format == AV_PIX_FMT_MONOWHITE ? 1 : 0;
   Fill(picture.gray, frame, [&](int x, int y) {
     const int bit = RowOf(frame, 0, y)[x / 8] >> (7 - x % 8) & 1;
@@ -164,7 +164,12 @@ PictureFile FromSamples(const AVFrame& frame, const AVPixFmtDescriptor& format) 
     return picture;
   }
   const Samples gray(frame, format, 0);
-  picture.stored_as = is_deep ? "16-bit gray" : "8-bit gray";
+  const bool has_alpha = format.nb_components == 2;
+  if (is_deep) {
+    picture.stored_as = has_alpha ? "16-bit gray with alpha" : "16-bit gray";
+  } else {
+    picture.stored_as = has_alpha ? "8-bit gray with alpha" : "8-bit gray";
+  }
   if (is_deep) {
     Fill(picture.gray16, frame, [&](int x, int y) { return gray.At16(x, y); });
   } else {

@@ -65,6 +65,12 @@ TEST(ReadPicture, ReadsEveryKindOfPng) {
   EXPECT_EQ(picture->gray16.at(0, 0), 258);
   EXPECT_EQ(picture->gray16.at(1, 0), 65534);
 
+  SavePng(path, 2, 1, 8, 4, "[[7, 99, 8, 0]]");
+  picture = ReadPicture(path);
+  ASSERT_THAT(picture, IsOk());
+  EXPECT_EQ(picture->stored_as, "8-bit gray with alpha");
+  EXPECT_EQ(picture->gray.at(1, 0), 8);
+
   SavePng(path, 2, 1, 8, 2, "[[1, 2, 3, 4, 5, 6]]");
   picture = ReadPicture(path);
   ASSERT_THAT(picture, IsOk());

@@ -101,7 +101,7 @@ TEST(Svo2Source, KeepsTheFramesOfAStreamWithoutItsOnlyKeyFrame) {
   const auto cut = KeepAll(**source);
   ASSERT_EQ(cut.size(), 23U);
   EXPECT_THAT((*source)->Warnings(),
-              Contains(HasSubstr("1 frames could not be decoded, the first is 0")));
+              Contains(HasSubstr("1 frame could not be decoded, the first is 0")));
   for (std::size_t i = 0; i < cut.size(); ++i) {
     EXPECT_EQ(cut[i].index, static_cast<std::int64_t>(i) + 1);
     EXPECT_EQ(cut[i].time_ns, whole[i + 1].time_ns);

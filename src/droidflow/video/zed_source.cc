@@ -180,7 +180,9 @@ class ZedSource final : public FrameSource {
     if (!warning_.empty()) warnings.push_back("the ZED SDK warns: " + warning_);
     if (!damaged_.empty()) {
       warnings.push_back(fmt::format(
-          "{} frames are damaged, the first is {}", damaged_.size(), *damaged_.begin()));
+          "{} damaged, the first is {}",
+          damaged_.size() == 1 ? "1 frame is" : fmt::format("{} frames are", damaged_.size()),
+          *damaged_.begin()));
     }
     return warnings;
   }
