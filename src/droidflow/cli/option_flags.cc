@@ -74,6 +74,7 @@ void OptionFlags::Add(CLI::App& command, const OptionInfo& info) {
     CLI::Option* const option =
         command.add_option(flag, flags_[info.key], info.help)->type_name(info.value_name);
     option->group(title);
+    options_[info.key] = option;
     if (info.key == "droid_root") option->join(',');
   }
 }
@@ -115,18 +116,23 @@ Result<MetadataOptions> OptionFlags::Resolve() const {
       DF_RETURN_IF_ERROR(SetOption(key, *text, options).map_error(During(variable)));
     }
   }
+  MetadataOptions unused;
   for (const auto* given : {&positionals_, &flags_}) {
     for (const auto& [key, text] : *given) {
-      if (text.empty()) continue;
+      const auto option = given == &flags_ ? options_.find(key) : options_.end();
+      const bool is_empty = option != options_.end() && option->second->count() > 0 && text.empty();
+      if (text.empty() && !is_empty) continue;
       const std::string trimmed = text.substr(std::min(text.find_first_not_of(' '), text.size()));
       // What the user typed: "--backend: want …", not "depth_backend: want …".
       const auto name = names_.find(key);
       const std::string typed = name == names_.end() ? FlagName(key) : name->second;
       const std::string prefix = given == &flags_ ? typed : key;
       DF_RETURN_IF_ERROR(
-          SetOption(key, trimmed, options).map_error([&, skipped = key.size()](const Error& error) {
-            return Error{error.kind, prefix + error.message.substr(skipped)};
-          }));
+          // An empty text is as none, but where it must be a number or one of some words.
+          SetOption(key, trimmed, is_empty ? unused : options)
+              .map_error([&, skipped = key.size()](const Error& error) {
+                return Error{error.kind, prefix + error.message.substr(skipped)};
+              }));
     }
   }
   for (const auto& [key, on] : switches_) {

@@ -10,7 +10,8 @@
 
 namespace CLI {
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace droidflow {
 
@@ -41,7 +42,8 @@ class OptionFlags {
   std::map<std::string, std::string> flags_;  ///< key -> text as given; absent keys are empty
   std::map<std::string, std::string> positionals_;
   std::map<std::string, bool> switches_;
-  std::map<std::string, std::string> names_;  ///< key -> flag, where it is not the key's
+  std::map<std::string, const CLI::Option*> options_;  ///< key -> flag with a value
+  std::map<std::string, std::string> names_;           ///< key -> flag, where it is not the key's
   std::string config_;
   bool print_config_ = false;
 };
