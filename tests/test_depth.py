@@ -457,12 +457,40 @@ def test_an_svo2_is_rectified_by_its_calibration_file(droidflow, shared, backend
     assert len(meta["timestamps_ms"]) == 24 and meta["timestamps_ms"][0] > 1.6e12
     times_s = [float(t) for t in packet_times(out)]
     steps_ms = np.diff(meta["timestamps_ms"])
-    np.testing.assert_allclose(np.diff(times_s) * 1000, steps_ms, atol=1.01)
+    np.testing.assert_allclose(np.cumsum(steps_ms), np.array(times_s[1:]) * 1000, atol=0.501)
+    assert meta["warnings"] == []
+    other = shared / "data/zed_conf/SN11744905.conf"
+    flags = [*input_flags, "--conf", other, "--preset", "fast", "--json"]
+    done = droidflow("depth", *flags, code=0)
+    wanted = (
+        "the recording is of camera 29838012, the calibration file of camera 11744905: "
+        "SN11744905.conf"
+    )
+    assert f"warning: {svo2}: {wanted}\n" in done.stderr
+    assert json.loads(done.stdout)["warnings"] == [wanted]
+    assert json.loads((tmp_path / "depth_meta.json").read_text())["warnings"] == [wanted]
 
 
 def packet_times(path: pathlib.Path) -> list[str]:
     command = ["ffprobe", "-v", "error", "-show_entries", "packet=pts_time", "-of", "csv=p=0", path]
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+
+
+@pytest.mark.parametrize("start_s", [0, 5])
+def test_an_mp4s_own_times_are_kept(droidflow, ffmpeg, backend, recording, tmp_path, start_s):
+    uneven = tmp_path / "uneven.mp4"
+    times = "if(lt(N,3),N*0.1,0.2+(N-2)/30)/TB"
+    command = ["ffmpeg", "-v", "error", "-i", recording, "-vf", f"setpts={times}"]
+    offset = ["-fps_mode", "passthrough", "-output_ts_offset", str(start_s)]
+    codec = ["-enc_time_base", "1/90000", "-c:v", "libx264", "-bf", "2"]  # frames out of order
+    subprocess.run([*command, *offset, *codec, uneven], check=True)
+    shown = sorted(float(t) for t in packet_times(uneven))
+    assert shown == pytest.approx([start_s + t for t in (0, 0.1, 0.2, 0.23333, 0.26667)], abs=1e-3)
+    out = tmp_path / "depth.mkv"
+    flags = [*SMALL, "--preset", "fast", "--backend", backend, "--out", out]
+    droidflow("depth", "--input", uneven, *flags, code=0)
+    assert [float(t) for t in packet_times(out)] == pytest.approx(shown, abs=0.000501)
+    assert json.loads((tmp_path / "depth_meta.json").read_text())["timestamps_ms"] is None
 
 
 # --------------------------------------------------------------- maps that another program has made
@@ -505,6 +533,47 @@ def test_external_disparities_become_depth_and_gaps_are_counted(droidflow, recor
     assert not frames[[2, 4]].any()
     meta = json.loads((tmp_path / "depth_meta.json").read_text())
     assert meta["missing_frames"] == [2, 4]
+
+
+def test_a_folder_without_maps_is_no_video_of_nothing(droidflow, recording, tmp_path):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    (maps / "notes.txt").write_text("none")
+    out = tmp_path / "depth.mkv"
+    flags = ["--input", recording, *CAMERA, "--backend", f"external:{maps}", "--out", out]
+    done = droidflow("depth", *flags, code=10)
+    assert "as 000000.png, .pfm or .npy, have 0 maps" in done.stderr and not out.exists()
+
+
+@pytest.mark.parametrize("name", ["l.npy", "any.npy", "000000.npy"])
+def test_an_external_map_of_a_pair(droidflow, gray, tmp_path, name):
+    maps = tmp_path / "maps"
+    maps.mkdir()
+    disparity = np.random.default_rng(6).uniform(0.5, 70, (24, 40)).astype(np.float32)
+    disparity[3, :5] = np.nan
+    np.save(maps / name, disparity)
+    if name != "any.npy":
+        np.save(maps / "000007.npy", np.ones((24, 40), np.float32))
+    out = tmp_path / "o.npy"
+    pair = ["--input", gray / "l.png", gray / "r.png", "--backend", f"external:{maps}"]
+    report = droidflow.json("depth", *pair, "--out", out)
+    np.testing.assert_array_equal(np.load(out), disparity)
+    assert report["kind"] == "disparity" and report["valid_fraction"] == 1 - 5 / 960
+    assert report["backend_parameters"] == {"unit": "disparity"}
+    assert droidflow.json("depth", *pair, *CAMERA, "--out", out)["kind"] == "depth"
+    metres = 200 * 0.06 / disparity.astype(np.float64)
+    stored = np.floor(metres * 1000 + 0.5)
+    metres[~((stored >= 200) & (stored <= 10000))] = np.nan
+    np.testing.assert_allclose(np.load(out), metres, rtol=1e-6)
+    pair += ["--external-unit", "depth"]
+    droidflow("depth", *pair, *CAMERA, "--out", out, code=0)
+    wanted = np.where((disparity >= 0.1995) & (disparity <= 10.0005), disparity, np.nan)
+    np.testing.assert_array_equal(np.load(out), wanted)
+    done = droidflow("depth", *pair, "--out", out, code=2)
+    assert "want --fx and --baseline with a map of depth" in done.stderr
+    np.save(maps / name, disparity[:, 1:])
+    done = droidflow("depth", *pair, *CAMERA, "--out", out, code=2)
+    assert "want a map of 40x24, as the pictures, have 39x24" in done.stderr
 
 
 def test_external_maps_that_do_not_fit_are_named(droidflow, recording, tmp_path):
@@ -656,6 +725,8 @@ def gray(tmp_path_factory) -> pathlib.Path:
         ("--input l.png r.png --out o.pfm --max-disparity 0", 2, "max disparity"),
         ("--input l.png r.png --out o.pfm --max-disparity 2000", 2, "have 2000"),
         ("--input l.png r.png --out o.pfm --max-disparity x", 2, "--max-disparity: want"),
+        ("--input l.png r.png --out o.pfm --max-disparity {empty}", 2, "--max-disparity: want"),
+        ("--input l.png r.png --out o.pfm --min-depth {empty}", 2, "--min-depth: want"),
         ("--input l.png r.png --out o.pfm --min-disparity 9 --max-disparity 9", 2, "min disparity"),
         ("--input l.png r.png --out o.pfm --paths 4", 2, "paths: want 5 or 8, have 4"),
         ("--input l.png r.png --out o.pfm --min-depth nan", 2, "--min-depth: want"),
@@ -666,7 +737,8 @@ def gray(tmp_path_factory) -> pathlib.Path:
         ("--input l.png r.png --out o.pfm --fx 500 --baseline -1", 2, "baseline"),
         ("--input l.png r.png --out o.pfm --fx 500", 2, "both --fx and --baseline"),
         ("--input l.png r.png --out o.pfm --backend best", 2, "--backend: want auto"),
-        ("--input l.png r.png --out o.pfm --backend zed", 2, "zed"),
+        ("--input l.png r.png --out o.pfm --backend zed", 2, "SVO and SVO2 recordings only"),
+        ("--input l.png r.png --out o.pfm --backend external:nowhere", 10, "nowhere"),
         ("--input l.png r.png --out o.pfm --preset slow", 2, "--preset: want fast"),
         ("--input l.png r.png --out o.pfm --confidence c.jpg", 2, "confidence"),
         ("--input l.png r.png --out o.pfm --conf SN1.conf", 2, "--conf goes with a recording"),
@@ -678,6 +750,9 @@ def gray(tmp_path_factory) -> pathlib.Path:
         ("--input l.png r.png x.png --out o.pfm", 2, ""),
         ("--out o.pfm", 2, "give --input or --episode-id"),
         ("--input l.png small.png --out o.pfm", 2, "40x24, as the left, have 40x23"),
+        ("--input l.png . --out o.pfm", 2, "want a picture, have a folder"),
+        ("--input . r.png --out o.pfm", 2, "want a picture, have a folder"),
+        ("--input l.png r.png --out o.png --confidence {out}/o.png", 2, "a file of its own"),
         ("--input l.png text.png --out o.pfm", 2, "the file of 5 bytes is none"),
         ("--input empty.png r.png --out o.pfm", 2, "the file of 0 bytes is none"),
         ("--input l.png absent.png --out o.pfm", 10, "absent.png"),
@@ -689,7 +764,8 @@ def gray(tmp_path_factory) -> pathlib.Path:
 )
 def test_what_is_wrong_is_said(droidflow, gray, backend, tmp_path, flags, code, text):
     named = [
-        gray / word if re.fullmatch(r"\w+\.(png|mp4)", word) else word for word in flags.split()
+        gray / word if re.fullmatch(r"\w+\.(png|mp4)", word) else word.format(out=tmp_path, empty="")
+        for word in flags.split()
     ]
     for i, word in enumerate(named):
         if word == "--out":
@@ -700,11 +776,65 @@ def test_what_is_wrong_is_said(droidflow, gray, backend, tmp_path, flags, code, 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_is_read_is_not_written_over(droidflow, gray, recording, backend, tmp_path):
+    before = {path: path.read_bytes() for path in gray.iterdir()}
+    pair = ["--input", gray / "l.png", gray / "r.png", "--backend", backend]
+    link = tmp_path / "link.png"
+    link.symlink_to(gray / "r.png")
+    for own in (gray / "l.png", gray / "." / "r.png", link):
+        assert "a file of its own" in droidflow("depth", *pair, "--out", own, code=2).stderr
+    done = droidflow("depth", *pair, "--out", tmp_path / "o.png", "--confidence", link, code=2)
+    assert "a file of its own" in done.stderr
+    assert before == {path: path.read_bytes() for path in gray.iterdir()}
+    film_ = tmp_path / "film.mkv"
+    film_.write_bytes(recording.read_bytes())
+    droidflow("depth", "--input", film_, *SMALL, "--backend", backend, "--out", film_, code=2)
+    assert film_.read_bytes() == recording.read_bytes()
+    maps = ["--backend", f"external:{gray}", "--out", gray / "%06d.png"]
+    droidflow("depth", "--input", recording, *CAMERA, *maps, code=2)
+
+
+def test_where_nothing_can_be_written_is_no_missing_input(
+    droidflow, gray, recording, backend, tmp_path
+):
+    pair = ["--input", gray / "l.png", gray / "r.png", "--backend", backend]
+    for out in (gray / "l.png" / "x.pfm", "/proc/none/x.npy"):
+        assert "cannot make" in droidflow("depth", *pair, "--out", out, code=1).stderr
+    flags = ["--input", recording, *SMALL, "--backend", backend, "--out", gray / "l.png" / "x.mkv"]
+    assert "cannot make" in droidflow("depth", *flags, code=1).stderr
+
+
+def test_endings_may_be_in_capitals(droidflow, gray, recording, backend, tmp_path):
+    pair = ["--input", gray / "l.png", gray / "r.png", "--backend", backend]
+    for name in ("o.PFM", "o.Npy", "o.PNG"):
+        flags = ["--out", tmp_path / name, "--confidence", tmp_path / "c.PNG"]
+        droidflow("depth", *pair, *flags, code=0)
+    assert np.load(tmp_path / "o.Npy").shape == (24, 40) == read_png(tmp_path / "o.PNG").shape
+    pfm = read_pfm(tmp_path / "o.PFM")
+    np.testing.assert_array_equal(np.load(tmp_path / "o.Npy"), np.where(np.isinf(pfm), np.nan, pfm))
+    maps = ["--backend", f"external:{tmp_path}", "--out", tmp_path / "v.MKV"]
+    (tmp_path / "c.PNG").unlink()
+    done = droidflow("depth", "--input", recording, *CAMERA, *maps, code=1)
+    assert "want a map of 144x48, as the recording, have 40x24" in done.stderr
+
+
+def test_gray_that_is_not_8_bits_is_said(droidflow, ffmpeg, gray, backend, tmp_path):
+    for kind in ("ya8", "monob"):
+        eye = tmp_path / f"{kind}.png"
+        command = ["ffmpeg", "-v", "error", "-i", gray / "l.png", "-pix_fmt", kind, eye]
+        subprocess.run(command, check=True)
+        pair = ["--input", eye, gray / "r.png", "--backend", backend]
+        done = droidflow("depth", *pair, "--out", tmp_path / "o.pfm", code=0)
+        stored = {"ya8": "8-bit gray with alpha", "monob": "1-bit gray"}[kind]
+        assert f"{stored} is made 8-bit gray: {eye}" in done.stderr
+
+
 @pytest.mark.parametrize(
     "files, code, text",
     [
         ("a.pfm absent.pfm", 10, "absent.pfm"),
-        ("a.pfm wide.pfm", 1, "want a truth of 3x2, as the result, have 4x2"),
+        ("a.pfm wide.pfm", 2, "want a truth of 3x2, as the result, have 4x2"),
+        ("a.pfm a.pfm --mask wide.png", 2, "want a mask of 3x2, as the result, have 4x2"),
         ("a.pfm text.npy", 1, "text.npy"),
         ("a.pfm gray.png", 1, "want a disparity of 16-bit gray, have 8-bit gray"),
         ("a.pfm a.pfm --mask none.png", 1, "where the mask is 255"),
@@ -718,6 +848,7 @@ def test_what_cannot_be_scored_is_said(droidflow, tmp_path, files, code, text):
     (tmp_path / "text.npy").write_text("hello")
     write_png(tmp_path / "gray.png", np.ones((2, 3), np.uint8))
     write_png(tmp_path / "none.png", np.ones((2, 3), np.uint8))
+    write_png(tmp_path / "wide.png", np.ones((2, 4), np.uint8))
     arguments = [word if word == "--mask" else tmp_path / word for word in files.split()]
     done = droidflow("depth-eval", *arguments, code=code)
     assert text in done.stderr + done.stdout

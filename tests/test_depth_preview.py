@@ -220,13 +220,19 @@ def test_says_what_is_wrong_and_writes_nothing(droidflow, video, tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.npy").write_text("no array")
     (tmp_path / "cut.mkv").write_bytes(video.read_bytes()[: video.stat().st_size // 2])
-    out = tmp_path / "out"
+    out, maps = tmp_path / "out", tmp_path / "maps"
+    maps.mkdir()
+    ffmpeg("-i", video, "-frames:v", 1, "-pix_fmt", "gray16be", maps / "0.png")
     for arguments, code, text in [
         ([tmp_path / "none.mkv", "-o", out / "x.png"], 10, "none.mkv"),
         ([tmp_path / "empty", "-o", out / "x.png"], 10, "no depth.mkv"),
         ([tmp_path / "text.npy", "-o", out / "x.png"], 1, "text.npy"),
         ([tmp_path / "cut.mkv", "-o", out / "x.mp4"], 1, "cut off"),
         ([video, "-o", out / "x.gif"], 2, "x.gif"),
+        ([maps, "-o", maps / "0.png"], 2, "a file of its own"),
+        ([maps / "0.png", "-o", maps / "0.png"], 2, "a file of its own"),
+        ([video, "-o", tmp_path / "text.npy/x.png", "--frame", 0], 1, "cannot make"),
+        ([video, "-o", "/proc/none/x.mp4"], 1, "cannot make"),
         ([video, "-o", out / "x.png", "--frame", FRAMES], 2, "have 10"),
         ([video, "-o", out / "x.png", "--near", 2, "--far", 1], 2, "more than 2 m, have 1"),
         ([video, "-o", out / "x.png", "--near", -1], 2, "have -1"),

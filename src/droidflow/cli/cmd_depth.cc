@@ -4,20 +4,24 @@
 #include "droidflow/cli/output.h"
 #include "droidflow/core/files.h"
 #include "droidflow/core/stop.h"
+#include "droidflow/formats/mp4_header.h"
 #include "droidflow/pipeline/depth_pair.h"
 #include "droidflow/pipeline/depth_product.h"
 #include "droidflow/pipeline/episode_depth.h"
+#include "droidflow/pipeline/map_file.h"
 #include "droidflow/pipeline/products.h"
 #include "droidflow/pipeline/single_episode.h"
 #include "droidflow/video/recording_summary.h"
 #include "droidflow/video/zed_source.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cmath>
 #include <filesystem>
 #include <memory>
 #include <optional>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -132,17 +136,26 @@ void PrintWarnings(const std::string& name, const DepthReport& report) {
   for (const std::string& warning : report.warnings) {
     fmt::print(stderr, "warning: {}: {}\n", name, warning);
   }
-  if (report.damaged_frames > 0) {
-    fmt::print(stderr, "warning: {}: {} frames are damaged\n", name, report.damaged_frames);
-  }
   if (report.missing_frames > 0) {
     fmt::print(
         stderr,
-        "warning: {}: {} frames have no depth: {}\n",
+        "warning: {}: {} {} no depth: {}\n",
         name,
-        report.missing_frames,
+        Counted(static_cast<std::uint64_t>(report.missing_frames), "frame"),
+        report.missing_frames == 1 ? "has" : "have",
         report.backend.starts_with("external") ? "there is no map" : "they cannot be decoded");
   }
+}
+
+/// Whether a calibration file is, by its name SN<serial>.conf, that of another camera.
+std::vector<std::string> WarningsOf(const fs::path& conf, const std::string& serial) {
+  const std::string name = conf.filename().string();
+  const std::string other = conf.stem().string().substr(std::min<std::size_t>(name.size(), 2));
+  const bool is_named = name.starts_with("SN") && conf.extension() == ".conf" && !other.empty() &&
+                        other.find_first_not_of("0123456789") == std::string::npos;
+  if (serial.empty() || !is_named || other == serial) return {};
+  return {fmt::format(
+      "the recording is of camera {}, the calibration file of camera {}: {}", serial, other, name)};
 }
 
 /// The camera of a recording by its calibration file, as the recording's pictures need it.
@@ -183,15 +196,34 @@ Result<DepthReport> WriteRecording(const DepthCommand& command,
     recording.geometry = {.fx_px = rig->rectified.intrinsics.fx_px,
                           .baseline_m = rig->rectified.baseline_m};
   }
+  std::vector<std::int64_t> shown_at_ns;
+  if (summary.format == RecordingFormat::kMp4) {
+    // Without, the nominal rate has to do.
+    shown_at_ns = ReadMp4FrameTimes(path).value_or(std::vector<std::int64_t>());
+  }
   MatcherPool pool;
   return WriteDepth(recording,
                     {.recording_name = path.filename().string(),
                      .serial = summary.info.serial,
                      .step_to_frame = std::nullopt,
-                     .frame_times_ns = summary.frame_times_ns},
+                     .frame_times_ns = summary.frame_times_ns,
+                     .shown_at_ns = std::move(shown_at_ns),
+                     .warnings = WarningsOf(command.conf, summary.info.serial)},
                     options.depth,
                     output,
                     pool);
+}
+
+Status CheckRecordingOutput(const DepthCommand& command,
+                            const MetadataOptions& options,
+                            const DepthOutput& output) {
+  DF_RETURN_IF_ERROR(CheckNotOver(output.path(), {command.input[0], command.conf}));
+  DF_RETURN_IF_ERROR(CheckNotOver(output.meta_path(), {command.input[0], command.conf}));
+  if (output.is_video()) return {};
+  // Pictures would take the place of maps.
+  std::error_code ignored;
+  return CheckNotOver(fs::absolute(output.path(), ignored).parent_path(),
+                      {options.depth.backend.directory});
 }
 
 int RunRecording(const DepthCommand& command,
@@ -202,6 +234,9 @@ int RunRecording(const DepthCommand& command,
   }
   const Result<DepthOutput> output = DepthOutput::Parse(options.out);
   if (!output) return Report(output.error());
+  if (const Status status = CheckRecordingOutput(command, options, *output); !status) {
+    return Report(status.error());
+  }
   if (command.dry_run) {
     fmt::print("would write depth of {} into {}\n", command.input[0], options.out);
     return kExitDone;

@@ -31,7 +31,7 @@ int RunDepthPreview(const DepthPreviewCommand& command) {
     return Report(status.error());
   }
   const Result<std::unique_ptr<DepthPictures>> frames =
-      OpenDepthPictures(command.input, command.decode_threads);
+      OpenDepthPictures(command.input, command.decode_threads, command.out);
   if (!frames) return Report(frames.error());
   if (command.dry_run) {
     fmt::print("would write {}\n", command.out);

@@ -323,6 +323,17 @@ Result<std::unique_ptr<DepthSource>> OpenExternal(const DepthRecording& recordin
   DF_ASSIGN_OR_RETURN(const StereoGeometry geometry, GeometryOf(recording, summary.info));
   DF_RETURN_IF_ERROR(CheckStereoGeometry(geometry));
   const std::int64_t frames = summary.info.frame_count.value_or(maps.last_frame() + 1);
+  std::int64_t first = 0;
+  while (first <= maps.last_frame() && maps.Find(first) == nullptr) first += options.every;
+  if (first > maps.last_frame()) {
+    return Fail(ErrorKind::kNotFound,
+                "backend external: want maps of frames 0, {}, {}, …, as 000000.png, .pfm or .npy, "
+                "have {} maps and of none of these: {}",
+                options.every,
+                2 * options.every,
+                maps.size(),
+                directory.string());
+  }
   if (maps.last_frame() >= frames) {
     return Fail(ErrorKind::kInvalidData,
                 "want maps of frames 0 … {}, have one of frame {}: {}",
@@ -336,6 +347,22 @@ Result<std::unique_ptr<DepthSource>> OpenExternal(const DepthRecording& recordin
                                          geometry,
                                          options,
                                          counters);
+}
+
+/// The maps in a folder, by name.
+Result<std::vector<fs::path>> ListMaps(const fs::path& directory) {
+  std::error_code error;
+  std::vector<fs::path> files;
+  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
+       entry.increment(error)) {
+    const fs::path& path = entry->path();
+    if (CheckMapName(path) && entry->is_regular_file()) files.push_back(path);
+  }
+  if (error) {
+    return FailErrno(error.value(), fmt::format("cannot list {}", directory.string()));
+  }
+  std::ranges::sort(files);
+  return files;
 }
 
 /// The last number in a name; nothing where it has none.
@@ -392,17 +419,7 @@ Result<std::unique_ptr<DepthSource>> OpenDepthSource(const DepthRecording& recor
 }
 
 Result<MapFolder> MapFolder::Open(const fs::path& directory) {
-  std::error_code error;
-  std::vector<fs::path> files;
-  for (fs::directory_iterator entry(directory, error), end; !error && entry != end;
-       entry.increment(error)) {
-    const fs::path& path = entry->path();
-    if (CheckMapName(path) && entry->is_regular_file()) files.push_back(path);
-  }
-  if (error) {
-    return FailErrno(error.value(), fmt::format("cannot list {}", directory.string()));
-  }
-  std::ranges::sort(files);
+  DF_ASSIGN_OR_RETURN(const std::vector<fs::path> files, ListMaps(directory));
   MapFolder maps;
   bool has_numbers = false;
   for (std::size_t i = 0; i < files.size(); ++i) {
@@ -433,5 +450,37 @@ const fs::path* MapFolder::Find(std::int64_t frame) const {
 }
 
 std::int64_t MapFolder::last_frame() const { return files_.empty() ? -1 : files_.rbegin()->first; }
+
+Result<fs::path> FindMapOfPair(const fs::path& directory,
+                               const fs::path& left,
+                               const fs::path& right) {
+  DF_ASSIGN_OR_RETURN(std::vector<fs::path> files, ListMaps(directory));
+  std::erase_if(files, [&](const fs::path& file) {
+    std::error_code ignored;
+    return fs::equivalent(file, left, ignored) || fs::equivalent(file, right, ignored);
+  });
+  const auto named = std::ranges::find(files, left.stem(), &fs::path::stem);
+  if (named != files.end()) {
+    const auto other = std::find_if(
+        named + 1, files.end(), [&](const fs::path& file) { return file.stem() == left.stem(); });
+    if (other == files.end()) return *named;
+    return Fail(ErrorKind::kInvalidData,
+                "want one map of {}, have {} and {}",
+                left.filename().string(),
+                named->filename().string(),
+                other->string());
+  }
+  if (files.size() == 1) return files.front();
+  for (const fs::path& file : files) {
+    const Result<std::optional<std::int64_t>> number = NumberIn(file);
+    if (number && *number == 0) return file;
+  }
+  return Fail(ErrorKind::kNotFound,
+              "backend external: want {}.png, .pfm or .npy, one map alone, or 000000.png, .pfm or "
+              ".npy, have {} maps with other names: {}",
+              left.stem().string(),
+              files.size(),
+              directory.string());
+}
 
 }  // namespace droidflow

@@ -11,6 +11,7 @@
 #include "droidflow/video/depth_video.h"
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <filesystem>
 #include <map>
@@ -122,11 +123,20 @@ class MapFolder {
 
   /// Null: there is none.
   [[nodiscard]] const std::filesystem::path* Find(std::int64_t frame) const;
+  [[nodiscard]] std::size_t size() const { return files_.size(); }
   /// The last frame that has one, -1 for an empty folder.
   [[nodiscard]] std::int64_t last_frame() const;
 
  private:
   std::map<std::int64_t, std::filesystem::path> files_;
 };
+
+/// The map of a pair of pictures: the one that is called as the left picture is, else the folder's
+/// only one, else that of frame 0. The pictures themselves are none.
+///
+/// @return as MapFolder::Open; kNotFound with what there is; kInvalidData for two of that name.
+[[nodiscard]] Result<std::filesystem::path> FindMapOfPair(const std::filesystem::path& directory,
+                                                          const std::filesystem::path& left,
+                                                          const std::filesystem::path& right);
 
 }  // namespace droidflow

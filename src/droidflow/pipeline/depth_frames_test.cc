@@ -331,5 +331,26 @@ TEST(MapFolder, SaysWhatItCannotTellApart) {
   EXPECT_THAT(MapFolder::Open(directory.path()), fails("want a frame's number in the name"));
 }
 
+TEST(FindMapOfPair, GoesByTheNameThenTakesTheOnlyOneThenFrameZero) {
+  const TemporaryDirectory directory;
+  const auto left = directory / "left.png";
+  const auto right = directory / "right.png";
+  const auto find = [&] { return FindMapOfPair(directory.path(), left, right); };
+  const auto add = [&](const char* name) { ASSERT_THAT(WriteFile(directory / name, ""), IsOk()); };
+  add("left.png");
+  add("right.png");
+  EXPECT_THAT(find(), FailsWith(ErrorKind::kNotFound, HasSubstr("want left.png, .pfm or .npy")));
+  add("result.npy");
+  EXPECT_EQ(find(), directory / "result.npy");
+  add("000003.npy");
+  EXPECT_THAT(find(), FailsWith(ErrorKind::kNotFound, HasSubstr("have 2 maps with other names")));
+  add("000000.PFM");
+  EXPECT_EQ(find(), directory / "000000.PFM");
+  add("left.pfm");
+  EXPECT_EQ(find(), directory / "left.pfm");
+  add("left.npy");
+  EXPECT_THAT(find(), FailsWith(ErrorKind::kInvalidData, HasSubstr("left.npy and ")));
+}
+
 }  // namespace
 }  // namespace droidflow

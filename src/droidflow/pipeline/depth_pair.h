@@ -36,8 +36,11 @@ struct DepthPairReport {
 /// Matches a rectified pair. Depth is exact to the disparity's sixteenth of a pixel, not rounded to
 /// millimetres, except in PNG.
 ///
+/// Of the backend external the map is taken that FindMapOfPair finds, clipped to the range where it
+/// becomes depth; its rows are not measured.
+///
 /// @return kUsage for options and names that cannot be, for files that are no pictures and for
-///         pictures that do not go together; kNotFound.
+///         pictures that do not go together, or would be written over; kNotFound.
 [[nodiscard]] Result<DepthPairReport> WriteDepthPair(const DepthPairInput& input,
                                                      const DepthOptions& options);
 

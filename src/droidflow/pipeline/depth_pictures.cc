@@ -21,7 +21,6 @@ namespace {
 namespace fs = std::filesystem;
 
 constexpr std::string_view kVideoName = "depth.mkv";
-constexpr std::array<std::string_view, 3> kMapExtensions = {".npy", ".pfm", ".png"};
 
 class VideoPictures final : public DepthPictures {
  public:
@@ -97,15 +96,16 @@ Result<bool> IsMatroska(const fs::path& path) {
   return std::string_view(head.data(), static_cast<std::size_t>(size)) == kMatroskaMagic;
 }
 
-Result<std::unique_ptr<DepthPictures>> OpenFolder(const fs::path& folder, int decode_threads) {
+Result<std::unique_ptr<DepthPictures>> OpenFolder(const fs::path& folder,
+                                                  int decode_threads,
+                                                  const fs::path& out) {
   std::error_code error;
   std::vector<fs::path> maps;
   std::vector<fs::path> videos;
   for (fs::recursive_directory_iterator entry(folder, error), end; !error && entry != end;
        entry.increment(error)) {
     const fs::path& path = entry->path();
-    const bool is_map = std::ranges::find(kMapExtensions, path.extension()) != kMapExtensions.end();
-    if (is_map && entry.depth() == 0) maps.push_back(path);
+    if (CheckMapName(path) && entry.depth() == 0) maps.push_back(path);
     if (path.filename() == kVideoName) videos.push_back(path);
   }
   if (error) return FailErrno(error.value(), "cannot list " + folder.string());
@@ -123,14 +123,18 @@ Result<std::unique_ptr<DepthPictures>> OpenFolder(const fs::path& folder, int de
                 "no depth.mkv in or below, and no .png, .pfm or .npy in: {}",
                 folder.string());
   }
+  for (const fs::path& map : maps) DF_RETURN_IF_ERROR(CheckNotOver(out, {map}));
   return std::make_unique<MapPictures>(std::move(maps));
 }
 
 }  // namespace
 
-Result<std::unique_ptr<DepthPictures>> OpenDepthPictures(const fs::path& path, int decode_threads) {
+Result<std::unique_ptr<DepthPictures>> OpenDepthPictures(const fs::path& path,
+                                                         int decode_threads,
+                                                         const fs::path& out) {
   std::error_code ignored;
-  if (fs::is_directory(path, ignored)) return OpenFolder(path, decode_threads);
+  if (fs::is_directory(path, ignored)) return OpenFolder(path, decode_threads, out);
+  DF_RETURN_IF_ERROR(CheckNotOver(out, {path}));
   DF_ASSIGN_OR_RETURN(const bool is_matroska, IsMatroska(path));
   if (is_matroska) return VideoPictures::Open(path, decode_threads);
   return std::make_unique<MapPictures>(std::vector{path});

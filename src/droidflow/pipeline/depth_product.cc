@@ -90,11 +90,13 @@ DepthContext ForEvery(int every, DepthContext context) {
       frame = frame >= 0 && frame % every == 0 ? frame / every : -1;
     }
   }
-  std::vector<std::int64_t> times_ns;
-  for (std::size_t i = 0; i < context.frame_times_ns.size(); i += static_cast<std::size_t>(every)) {
-    times_ns.push_back(context.frame_times_ns[i]);
+  for (std::vector<std::int64_t>* const times_ns :
+       {&context.frame_times_ns, &context.shown_at_ns}) {
+    const auto step = static_cast<std::size_t>(every);
+    std::size_t count = 0;
+    for (std::size_t i = 0; i < times_ns->size(); i += step) (*times_ns)[count++] = (*times_ns)[i];
+    times_ns->resize(count);
   }
-  context.frame_times_ns = std::move(times_ns);
   return context;
 }
 
@@ -107,19 +109,34 @@ double VideoFps(const DepthContext& context, const SourceInfo& info, int every) 
   return std::max(fps / every, kMinFps);
 }
 
-/// Milliseconds since the first frame, if every frame has a time and they rise: what a video can
-/// hold. Otherwise empty: it then goes by the nominal rate.
-std::vector<std::int64_t> VideoTimesMs(const std::vector<std::int64_t>& times_ns) {
+/// Milliseconds since `start_ns`, if every frame has a time and they rise: what a video can hold.
+/// Otherwise empty: it then goes by the nominal rate.
+std::vector<std::int64_t> RisingMs(const std::vector<std::int64_t>& times_ns,
+                                   std::int64_t start_ns) {
   std::vector<std::int64_t> times_ms;
   // Twenty years: also what a difference may be.
   constexpr std::int64_t kMost_ms = std::int64_t{1} << 39;
   for (const std::int64_t time_ns : times_ns) {
+    // In two parts: times may be farther apart than a number holds.
+    const std::int64_t rest_ns =
+        time_ns % kNanosecondsPerMillisecond - start_ns % kNanosecondsPerMillisecond;
     const std::int64_t time_ms =
-        time_ns / kNanosecondsPerMillisecond - times_ns.front() / kNanosecondsPerMillisecond;
+        time_ns / kNanosecondsPerMillisecond - start_ns / kNanosecondsPerMillisecond +
+        std::llround(static_cast<double>(rest_ns) / kNanosecondsPerMillisecond);
     if ((!times_ms.empty() && time_ms <= times_ms.back()) || time_ms > kMost_ms) return {};
     times_ms.push_back(time_ms);
   }
   return times_ms;
+}
+
+/// When the frames of the depth are shown: from 0 on where their times are of a clock, else as the
+/// recording is, from where it starts; empty: by the nominal rate.
+std::vector<std::int64_t> VideoTimesMs(const DepthContext& context) {
+  if (!context.frame_times_ns.empty()) {
+    return RisingMs(context.frame_times_ns, context.frame_times_ns.front());
+  }
+  if (context.nominal_fps || context.shown_at_ns.empty()) return {};
+  return RisingMs(context.shown_at_ns, std::min(std::int64_t{0}, context.shown_at_ns.front()));
 }
 
 /// Takes depth frame by frame.
@@ -150,7 +167,7 @@ class Sink {
       return video_->Write(frame.depth_mm, time_ms);
     }
     const fs::path file = output_.FrameFile(place);
-    if (file.extension() == ".png") return WriteGray16Png(file, frame.depth_mm);
+    if (EndingOf(file) == ".png") return WriteGray16Png(file, frame.depth_mm);
     map_m_.Resize(frame.depth_mm.width_px, frame.depth_mm.height_px);
     for (int y = 0; y < map_m_.height_px(); ++y) {
       for (int x = 0; x < map_m_.width_px(); ++x) {
@@ -241,7 +258,7 @@ std::string FormatMeta(const DepthSource& source,
   const SourceInfo& info = source.info();
   const DepthBackend backend = Resolve(options.backend);
   const DepthRange range = options.Range();
-  const std::string extension = output.path().extension().string().substr(1);
+  const std::string extension = EndingOf(output.path()).substr(1);
   const bool is_integer = output.is_video() || extension == "png";
   const bool is_external = backend.kind == DepthBackend::Kind::kExternal;
   const auto [step_to_frame, frame_to_step] =
@@ -296,7 +313,7 @@ Result<DepthOutput> DepthOutput::Parse(const fs::path& path) {
   DepthOutput output;
   output.path_ = path;
   const std::string name = path.filename().string();
-  if (path.extension() == ".mkv") {
+  if (EndingOf(path) == ".mkv") {
     output.is_video_ = true;
     output.meta_path_ = path.parent_path() / (path.stem().string() + "_meta.json");
     return output;
@@ -349,8 +366,9 @@ Result<DepthReport> WriteDepth(const DepthRecording& recording,
                                   .height_px = info.height_px,
                                   .nominal_fps = VideoFps(context, info, options.every),
                                   .encode_threads = options.encode_threads},
-                                 VideoTimesMs(known.frame_times_ns)));
+                                 VideoTimesMs(known)));
   DepthReport report;
+  report.warnings = context.warnings;
   report.backend = ToString(Resolve(options.backend));
   Tally tally;
   for (;;) {

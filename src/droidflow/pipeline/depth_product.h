@@ -33,6 +33,10 @@ struct DepthContext {
   std::optional<std::vector<std::int32_t>> step_to_frame = {};
   /// Of every frame of the recording, Unix nanoseconds; empty: those that frames have.
   std::vector<std::int64_t> frame_times_ns = {};
+  /// When the recording's container shows each of its frames, nanoseconds, for a video of frames
+  /// without times of their own and of an unknown rate; empty: as the nominal rate has it.
+  std::vector<std::int64_t> shown_at_ns = {};
+  std::vector<std::string> warnings = {};  ///< what is wrong with what is said here
   /// The rate at which the recording's frames were taken, for a video of frames without times;
   /// none, or out of range: what the recording says.
   std::optional<double> nominal_fps = {};

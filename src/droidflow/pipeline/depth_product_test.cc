@@ -18,6 +18,7 @@
 namespace droidflow {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
 using Json = nlohmann::json;
@@ -156,10 +157,51 @@ TEST_F(WriteDepthTest, LeavesNullWhatIsNotKnown) {
 }
 
 TEST_F(WriteDepthTest, GoesByTheNominalRateWhereTimesDoNotRise) {
-  const auto report = Write("depth.mkv", {.frame_times_ns = {5'000'000, 5'900'000, 9'000'000}});
+  const auto report = Write("depth.mkv", {.frame_times_ns = {5'000'000, 5'400'000, 9'000'000}});
   ASSERT_THAT(report, IsOk());
   EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 50, 100));
-  EXPECT_EQ(Meta("depth_meta.json")["timestamps_ms"], Json({5.0, 5.9, 9.0}));
+  EXPECT_EQ(Meta("depth_meta.json")["timestamps_ms"], Json({5.0, 5.4, 9.0}));
+}
+
+TEST_F(WriteDepthTest, IsShownAsTheRecordingIsWhereNothingElseIsKnown) {
+  const std::vector<std::int64_t> shown_at_ns = {5'000'000'000, 5'066'666'667, 5'533'333'333};
+  ASSERT_THAT(Write("depth.mkv", {.shown_at_ns = shown_at_ns}), IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(5000, 5067, 5533));
+  EXPECT_TRUE(Meta("depth_meta.json")["timestamps_ms"].is_null());
+  ASSERT_THAT(Write("depth.mkv", {.shown_at_ns = {-80'000'000, 0, 20'000'000}}), IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 80, 100));
+  // A camera's clock, and a rate that is known, know better.
+  ASSERT_THAT(Write("depth.mkv",
+                    {.frame_times_ns = {1'000'000'000, 1'066'666'667, 1'133'000'000},
+                     .shown_at_ns = shown_at_ns}),
+              IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 67, 133));
+  ASSERT_THAT(Write("depth.mkv", {.shown_at_ns = shown_at_ns, .nominal_fps = 10}), IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(0, 100, 200));
+  options_.every = 2;
+  ASSERT_THAT(Write("depth.mkv", {.shown_at_ns = shown_at_ns}), IsOk());
+  EXPECT_THAT(TimesMs("depth.mkv"), ElementsAre(5000, 5533));
+}
+
+TEST_F(WriteDepthTest, TellsWhatTheCallerWarnsOf) {
+  const auto report = Write("depth.mkv", {.warnings = {"not its camera"}});
+  ASSERT_THAT(report, IsOk());
+  EXPECT_THAT(report->warnings, ElementsAre("not its camera"));
+  EXPECT_EQ(Meta("depth_meta.json")["warnings"], Json({"not its camera"}));
+}
+
+TEST_F(WriteDepthTest, RefusesAFolderWithoutAMapOfAnyFrame) {
+  std::filesystem::remove(directory_ / "maps/0.pfm");
+  std::filesystem::remove(directory_ / "maps/2.pfm");
+  options_.every = 2;
+  EXPECT_THAT(Write("depth.mkv"),
+              FailsWith(ErrorKind::kNotFound,
+                        AllOf(HasSubstr("want maps of frames 0, 2, 4, …, as 000000.png"),
+                              HasSubstr("have 1 maps and of none of these"))));
+  options_.every = 1;
+  EXPECT_THAT(Write("depth.mkv"), IsOk());
+  std::filesystem::remove(directory_ / "maps/1.pfm");
+  EXPECT_THAT(Write("depth.mkv"), FailsWith(ErrorKind::kNotFound, HasSubstr("have 0 maps")));
 }
 
 TEST_F(WriteDepthTest, TakesTheCallersWordForTheRate) {

@@ -5,6 +5,8 @@
 #include "droidflow/formats/pfm.h"
 #include "droidflow/video/picture_file.h"
 
+#include <algorithm>
+#include <cctype>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -12,6 +14,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -129,12 +132,31 @@ std::optional<MapKind> MapKindFromString(std::string_view name) {
   return std::nullopt;
 }
 
+std::string EndingOf(const fs::path& path) {
+  std::string ending = path.extension().string();
+  std::ranges::transform(ending, ending.begin(), [](unsigned char c) { return std::tolower(c); });
+  return ending;
+}
+
+Status CheckNotOver(const fs::path& out, std::initializer_list<fs::path> inputs) {
+  for (const fs::path& input : inputs) {
+    std::error_code ignored;
+    const auto full = [&](const fs::path& path) {
+      return fs::weakly_canonical(fs::absolute(path, ignored), ignored);
+    };
+    if (input.empty() || (!fs::equivalent(out, input, ignored) && full(out) != full(input)))
+      continue;
+    return Fail(ErrorKind::kUsage, "want a file of its own to write, have twice: {}", out.string());
+  }
+  return {};
+}
+
 Status CheckMapName(const fs::path& path) {
-  const fs::path extension = path.extension();
+  const std::string extension = EndingOf(path);
   if (extension == ".pfm" || extension == ".png" || extension == ".npy") return {};
   return Fail(ErrorKind::kUsage,
               "want a file named .pfm, .png or .npy, have '{}': {}",
-              extension.string(),
+              path.extension().string(),
               path.string());
 }
 
@@ -167,8 +189,8 @@ Result<Image<float>> ReadMap(const fs::path& path, MapKind kind) {
 
 Status WriteMap(const fs::path& path, ImageView<const float> map, MapKind kind) {
   DF_RETURN_IF_ERROR(CheckMapName(path));
-  if (path.extension() == ".pfm") return WritePfm(path, map);
-  if (path.extension() == ".npy") return WriteNpy(path, map);
+  if (EndingOf(path) == ".pfm") return WritePfm(path, map);
+  if (EndingOf(path) == ".npy") return WriteNpy(path, map);
   return WriteMapPng(path, map, kind);
 }
 

@@ -6,7 +6,9 @@
 #include "droidflow/core/result.h"
 
 #include <filesystem>
+#include <initializer_list>
 #include <optional>
+#include <string>
 #include <string_view>
 
 namespace droidflow {
@@ -18,6 +20,14 @@ enum class MapKind {
 /// "disparity" or "depth".
 [[nodiscard]] std::string_view ToString(MapKind kind);
 [[nodiscard]] std::optional<MapKind> MapKindFromString(std::string_view name);
+
+/// How a file's name ends, in small letters: ".png" of A.PNG.
+[[nodiscard]] std::string EndingOf(const std::filesystem::path& path);
+
+/// Refuses to write over what is read, or written, too. @param inputs  may be empty. @return
+/// kUsage.
+[[nodiscard]] Status CheckNotOver(const std::filesystem::path& out,
+                                  std::initializer_list<std::filesystem::path> inputs);
 
 /// Whether a file's name ends as those that WriteMap writes. @return kUsage.
 [[nodiscard]] Status CheckMapName(const std::filesystem::path& path);
