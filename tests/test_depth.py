@@ -480,7 +480,7 @@ def packet_times(path: pathlib.Path) -> list[str]:
 def test_an_mp4s_own_times_are_kept(droidflow, ffmpeg, backend, recording, tmp_path, start_s):
     uneven = tmp_path / "uneven.mp4"
     times = "if(lt(N,3),N*0.1,0.2+(N-2)/30)/TB"
-    command = ["ffmpeg", "-v", "error", "-i", recording, "-vf", f"setpts={times}"]
+    command = ["ffmpeg", "-v", "error", "-i", recording, "-vf", f"setpts='{times}'"]
     offset = ["-fps_mode", "passthrough", "-output_ts_offset", str(start_s)]
     codec = ["-enc_time_base", "1/90000", "-c:v", "libx264", "-bf", "2"]  # frames out of order
     subprocess.run([*command, *offset, *codec, uneven], check=True)

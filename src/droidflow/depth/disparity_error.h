@@ -36,7 +36,7 @@ struct DisparityScore {
 /// Source   the error measures of Scharstein & Szeliski 2002, "A taxonomy and evaluation of dense
 ///          two-frame stereo correspondence algorithms".
 /// @param mask  255: counts; null: every pixel of known truth does.
-/// @return      kInvalidData for different sizes, and where no pixel counts.
+/// @return      kUsage for different sizes; kInvalidData where no pixel counts.
 [[nodiscard]] Result<DisparityScore> ScoreDisparity(ImageView<const float> result_px,
                                                     ImageView<const float> truth_px,
                                                     const GrayImage* mask);

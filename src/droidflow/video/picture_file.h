@@ -18,7 +18,7 @@ using Gray16Image = Image<std::uint16_t>;
 
 /// A picture in the nearest of three forms; the two others are empty.
 struct PictureFile {
-  std::string_view stored_as;  ///< "8-bit gray", "16-bit gray", "8-bit colour", "16-bit colour"
+  std::string_view stored_as;  ///< "8-bit gray", "16-bit gray with alpha", "8-bit colour", …
   GrayImage gray = {};
   Gray16Image gray16 = {};
   RgbImage rgb = {};  ///< of 16-bit colour the upper 8 bits
