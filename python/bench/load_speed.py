@@ -55,7 +55,8 @@ def seconds(work: Callable[[], object]) -> float:
     return statistics.median(times)
 
 
-def open_episode(data: droidflow.Dataset) -> None:
+def open_episode(data: droidflow.Dataset) -> float:
+    """Returns how long numpy.load takes for all members."""
     uuid = next(iter(data))
     path = pathlib.Path(data[uuid].name) / "tracks.npz"
 
@@ -76,6 +77,24 @@ def open_episode(data: droidflow.Dataset) -> None:
     print(f"  droidflow                  {mine * 1e3:8.2f} ms")
     print(f"  numpy.load, all members    {all_s * 1e3:8.2f} ms  {all_s / mine:6.1f} x as long")
     print(f"  numpy.load, tracks_3d only {one_s * 1e3:8.2f} ms  {one_s / mine:6.1f} x as long")
+    return all_s
+
+
+def open_other_layouts(data: droidflow.Dataset, all_s: float) -> None:
+    """Against all members of the full layout."""
+    for words in (["full", "zip"], ["compact", "none"], ["compact", "zip"]):
+        layout, compress = words
+        place = f"{data.place.name}-{layout}-{compress}"
+        flags = ["--tracks-layout", layout, "--compress", compress, "-o", place, "-q"]
+        subprocess.run(
+            [BINARY, "convert", data.place.name, *flags], check=True, capture_output=True
+        )
+        other = droidflow.Dataset(place)
+        uuid = next(iter(data))
+        assert np.array_equal(other[uuid].tracks_3d, data[uuid].tracks_3d)
+        mine = seconds(lambda: read(other[uuid].tracks_3d))  # noqa: B023
+        name = f"droidflow, {layout}, {compress}"
+        print(f"  {name:26} {mine * 1e3:8.2f} ms  {all_s / mine:6.1f}")
 
 
 def random_windows(data: droidflow.Dataset) -> None:
@@ -113,7 +132,7 @@ def main() -> None:
     base = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     with tempfile.TemporaryDirectory(prefix="droidflow-bench-", dir=base) as folder:
         data = make(pathlib.Path(folder))
-        open_episode(data)
+        open_other_layouts(data, open_episode(data))
         random_windows(data)
 
 

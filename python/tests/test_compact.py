@@ -10,7 +10,7 @@ import pytest
 from conftest import load
 
 from droidflow import BadFile, Dataset, Episode, Windows, compact
-from droidflow.place import MappedBlob
+from droidflow.place import LocalBlob
 
 EPISODES = 6  # with each of the options
 
@@ -81,7 +81,7 @@ def test_arrays_are_those_of_the_full_layout(layouts, name):
     invalid = 0
     for folder in episodes.folders:
         stored = load(full / folder / "tracks.npz")
-        tracks = compact.open_tracks(MappedBlob(short / folder / "tracks.npz"))
+        tracks = compact.open_tracks(LocalBlob(short / folder / "tracks.npz"))
         assert list(tracks) == list(stored)
         for key, array in stored.items():
             assert same_bits(tracks[key], array), (folder, key)
@@ -142,11 +142,11 @@ def test_a_file_that_is_not_whole_is_said(pair, tmp_path):
     ):
         np.savez(tmp_path / "tracks.npz", **{**load(path), key: value})
         with pytest.raises(BadFile, match=f"{message}.*tracks.npz"):
-            compact.open_tracks(MappedBlob(tmp_path / "tracks.npz"))["normalized_tracks_3d"]
+            compact.open_tracks(LocalBlob(tmp_path / "tracks.npz"))["normalized_tracks_3d"]
 
 
 def test_a_file_that_is_far_is_read_at_once(pair):
-    class Far(MappedBlob):
+    class Far(LocalBlob):
         mapped = False
         reads = 0
 

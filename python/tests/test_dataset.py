@@ -114,6 +114,46 @@ def test_a_place_that_is_none_is_said(tmp_path):
         Dataset("hf://datasets/x")
 
 
+@pytest.mark.parametrize(
+    "level, said", enumerate(["a lab", "a folder of days", "a day", "an episode"])
+)
+def test_a_folder_within_a_data_set_is_said(out, level, said):
+    folder = out.joinpath(*Dataset(out).folders[0].split("/")[: level + 1])
+    wanted = "want episodes as LAB/OUTCOME/DATE/EPISODE/tracks.npz, or data/ and meta/ of shards"
+    with pytest.raises(NotFound, match=f"{wanted}, have {said} of the data set {out}: {folder}$"):
+        Dataset(folder)
+
+
+def test_a_folder_without_episodes_is_said(shards, tmp_path):
+    with pytest.raises(NotFound, match=f"want episodes as .*, have none: {tmp_path}$"):
+        Dataset(tmp_path)
+    data = shards / "data"
+    with pytest.raises(NotFound, match=f"have the archives of the data set {shards}: {data}$"):
+        Dataset(data)
+    shutil.copytree(data, tmp_path / "data")
+    with pytest.raises(NotFound, match="have archives without meta/shard-.*.jsonl: "):
+        Dataset(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text, found", [("{", "want JSON"), ("{}", "want a text episode_id, have {}")]
+)
+def test_a_damaged_episode_does_not_hide_the_others(out, tmp_path, text, found):
+    shutil.copytree(out, tmp_path / "out")
+    shutil.rmtree(tmp_path / "out/meta")
+    first, *others = [(uuid, episode.folder) for uuid, episode in Dataset(out).items()]
+    path = tmp_path / "out" / first[1] / "quality.json"
+    path.write_text(text)
+    data = Dataset(tmp_path / "out")
+    with pytest.warns(UserWarning, match=f"{found}.*: {path}"):
+        assert "unknown" not in data
+    assert sorted(data) == sorted(uuid for uuid, _ in others) and len(data) == 2
+    with pytest.raises(BadFile, match=f"{found}.*: {path}"):
+        data[first[0]]
+    with pytest.raises(BadFile, match=f"{found}.*: {path}"):
+        data[first[1]].uuid
+
+
 @pytest.mark.parametrize("layout", ["out", "shards"])
 def test_a_pickled_data_set_reads_the_same(request, layout):
     data = Dataset(request.getfixturevalue(layout))

@@ -44,6 +44,28 @@ def test_an_unknown_key_is_said_with_those_that_are_there(episode):
     assert not hasattr(episode, "traks")
 
 
+def test_it_holds_the_keys_of_its_files(episode):
+    files = [load(folder(episode) / name) for name in ("tracks.npz", "extrinsics.npz")]
+    keys = list(dict.fromkeys(key for file in files for key in file))
+    assert list(episode) == episode.keys() == keys and len(episode) == len(keys)
+    assert "fps" in episode and "wrist_extrinsics" in episode
+    assert "traks" not in episode and 7 not in episode
+    assert dict(episode).keys() == set(keys)
+
+
+def test_without_poses_it_holds_the_rest(out, tmp_path):
+    shutil.copytree(out, tmp_path / "out")
+    episode = next(iter(Dataset(tmp_path / "out").values()))
+    (folder(episode) / "extrinsics.npz").unlink()
+    assert episode.keys() == list(load(folder(episode) / "tracks.npz"))
+    assert "tracks_3d" in dir(episode) and "wrist_extrinsics" not in episode
+    assert not hasattr(episode, "wrist_extrinsics")
+    with pytest.raises(NotFound, match="want a file, have none: .*extrinsics.npz"):
+        episode.T_base_cam("wrist")
+    (folder(episode) / "tracks.npz").write_bytes(b"no archive")
+    assert "tracks_2d" in dir(Dataset(tmp_path / "out")[episode.folder])
+
+
 def test_points_project_to_the_2d_tracks(episode):
     assert len(episode.tracks_2d) == 3
     for serial, pixels in episode.tracks_2d.items():
@@ -140,6 +162,9 @@ def test_the_originals_outputs_are_read(original):
     data = Dataset(original)
     assert len(data) == 4
     for episode in data.values():
+        assert not hasattr(episode, "idle")
+        with pytest.raises(NotFound, match="want idle_ranges .*, have results of the original"):
+            episode.idle
         expected = load(folder(episode) / "tracks.npz")
         assert np.array_equal(episode.tracks_3d, expected["tracks_3d"])
         assert list(episode.tracks_2d) == list(expected["cameras_with_2d_tracks"])

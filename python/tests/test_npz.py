@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import pickle
+import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from conftest import load
 
-from droidflow import BadFile, NotFound
+from droidflow import BadFile, NotFound, place
 from droidflow.npz import Npz
-from droidflow.place import MappedBlob
+from droidflow.place import LocalBlob
 
 
 def open_npz(path: pathlib.Path) -> Npz:
-    return Npz(MappedBlob(path))
+    return Npz(LocalBlob(path))
 
 
 def assert_same_as_numpy(path: pathlib.Path) -> None:
@@ -60,11 +64,58 @@ def test_a_directory_longer_than_the_first_read_is_read_whole(tmp_path):
     assert_same_as_numpy(tmp_path / "a.npz")
 
 
-def test_arrays_of_a_local_file_are_views_that_cannot_be_written(out):
-    tracks = open_npz(next(out.glob("*/*/*/*/tracks.npz")))["tracks_3d"]
+@pytest.mark.parametrize("small_bytes", [0, 1 << 18])
+def test_arrays_of_a_local_file_are_views_that_cannot_be_written(out, monkeypatch, small_bytes):
+    monkeypatch.setattr(place, "_SMALL_BYTES", small_bytes)
+    path = next(out.glob("*/*/*/*/tracks.npz"))
+    assert LocalBlob(path).mapped == (small_bytes == 0)
+    assert_same_as_numpy(path)
+    tracks = open_npz(path)["tracks_3d"]
     assert not tracks.flags.owndata and tracks.flags.aligned
     with pytest.raises(ValueError, match="read-only"):
         tracks[0] = 0
+    with pytest.raises(ValueError, match="WRITEABLE"):
+        tracks.flags.writeable = True
+
+
+def test_what_is_more_than_the_system_maps_is_read(out, monkeypatch):
+    monkeypatch.setattr(place, "_SMALL_BYTES", 0)
+    most = len(place._Pages.mapped) + 1
+    monkeypatch.setattr(place, "_most_mappings", lambda: most)
+    path = next(out.glob("*/*/*/*/tracks.npz"))
+    first, second = LocalBlob(path), LocalBlob(path)
+    assert first.mapped and not second.mapped
+    assert first.read(0, 1 << 30) == second.read(0, 1 << 30) == path.read_bytes()
+    assert first.read(100, 200) == second.read(100, 200)
+    assert_same_as_numpy(path)
+
+
+HOLD_ALL = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+import droidflow
+droidflow.place._SMALL_BYTES = int(sys.argv[2])
+data = droidflow.Dataset(sys.argv[1])
+large, small = zip(*[(data[f].tracks_3d, data[f].wrist_extrinsics) for f in data.folders])
+assert len(large) == 100 and all((a == large[0]).all() for a in large)
+assert len(small) == 100 and all((a == small[0]).all() for a in small)
+mapped = lambda name: sum(name in line for line in open("/proc/self/maps"))
+assert mapped("/tracks.npz") > 0 == mapped("/extrinsics.npz")
+del large
+assert mapped("/tracks.npz") == 0
+"""
+
+
+def test_more_arrays_are_held_than_files_can_be_open(out, tmp_path):
+    source, day = next(out.glob("*/*/*/*")), tmp_path / "LAB/success/2023-07-03"
+    for number in range(100):
+        shutil.copytree(source, day / f"{number}", copy_function=os.link)
+    small_bytes = (source / "extrinsics.npz").stat().st_size
+    assert small_bytes < (source / "tracks.npz").stat().st_size
+    command = [sys.executable, "-c", HOLD_ALL, tmp_path, str(small_bytes)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_missing_file_or_key_is_said(tmp_path):
@@ -94,10 +145,13 @@ def test_bytes_that_changed_in_a_compressed_array_are_said(tmp_path):
         open_npz(path)["a"]
 
 
-def test_an_array_shorter_than_its_shape_is_said(tmp_path):
+def test_an_array_shorter_than_its_shape_is_said(tmp_path, monkeypatch):
     path = tmp_path / "a.npz"
     np.savez(path, a=np.arange(100))
     path.write_bytes(path.read_bytes().replace(b"(100,)", b"(101,)"))
+    with pytest.raises(BadFile, match="want CRC .*a.npz, a"):
+        open_npz(path)["a"]
+    monkeypatch.setattr(place, "_SMALL_BYTES", 0)
     with pytest.raises(BadFile, match="want an array, have .*too small.*a.npz, a"):
         open_npz(path)["a"]
 

@@ -10,7 +10,7 @@ Letters of shapes: T control steps, N points of both fingers, M resampled steps,
 from .dataset import Dataset
 from .depth import Depth
 from .episode import Episode, Intrinsics
-from .errors import BadFile, DroidflowError, HubError, NotFound, Unsupported
+from .errors import BadFile, DroidflowError, HubError, NoAttribute, NotFound, Unsupported
 from .flow import Flow
 from .windows import Windows, read_keep_ranges
 
@@ -23,6 +23,7 @@ __all__ = [
     "Flow",
     "HubError",
     "Intrinsics",
+    "NoAttribute",
     "NotFound",
     "Unsupported",
     "Windows",

@@ -8,15 +8,25 @@ import json
 import os
 import pathlib
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from .episode import Episode, parse_object
 from .errors import BadFile, NotFound
 from .hub import Hub
-from .place import Blob, Folder, MappedBlob, Place
+from .place import Blob, Folder, LocalBlob, Place
 
 _READERS = 16  # requests at a time
+_NO_DATA_SETS = (  # pattern, what a folder is that has such files, how far above its data set is
+    ("*/*/*/tracks.npz", "a lab", 0),
+    ("*/*/tracks.npz", "a folder of days", 1),
+    ("*/tracks.npz", "a day", 2),
+    ("tracks.npz", "an episode", 3),
+    ("data/*/shard-*.tar", "archives without meta/shard-*.jsonl", None),
+    ("*/shard-*.tar", "the archives", 0),
+    ("shard-*.tar", "the archives of a lab", 1),
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +47,11 @@ class _EpisodeFolder:
         return self.place.blob(f"{self.folder}/{name}")
 
     def quality(self) -> dict[str, Any]:
-        return parse_object(self.blob("quality.json"))
+        blob = self.blob("quality.json")
+        quality = parse_object(blob)
+        if not isinstance(quality.get("episode_id"), str):
+            raise BadFile(blob.name, "a text episode_id", ", ".join(quality) or "{}")
+        return quality
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +87,8 @@ class Dataset(Mapping[str, Episode]):
     @param place     a folder of results, one of shards, or hf://datasets/NAMESPACE/NAME.
     @param language  DROID's droid_language_annotations.json.
 
-    Can be pickled and used in several processes. What is added later is not seen.
+    Can be pickled and used in several processes. What is added later is not seen. Of an episode
+    whose quality.json is damaged, a warning is given where all uuids are asked for.
     """
 
     def __init__(
@@ -81,7 +96,7 @@ class Dataset(Mapping[str, Episode]):
     ):
         remote = isinstance(place, str) and place.startswith("hf://")
         self.place: Place = Hub(str(place)) if remote else Folder(place)
-        self._language = parse_object(MappedBlob(pathlib.Path(language))) if language else {}
+        self._language = parse_object(LocalBlob(pathlib.Path(language))) if language else {}
         folders = self.place.glob("*/*/*/*/tracks.npz")
         self._files: dict[str, _EpisodeFolder | _ShardedEpisode] = {
             folder: _EpisodeFolder(self.place, folder)
@@ -92,12 +107,17 @@ class Dataset(Mapping[str, Episode]):
         self._read_indexes()
         known = set(self._uuids.values())
         self._unread = {folder: None for folder in self._files if folder not in known}
+        self._damaged: dict[str, BadFile | NotFound] = {}  # folder -> its quality.json
+        if not self._files:
+            wanted = "episodes as LAB/OUTCOME/DATE/EPISODE/tracks.npz, or data/ and meta/ of shards"
+            raise NotFound(self.place.name, wanted, self._found_instead())
 
     def __repr__(self) -> str:
         return f"Dataset({self.place.name!r})"
 
     def __len__(self) -> int:
-        return len(self._files)
+        """Without those that are known to be damaged."""
+        return len(self._files) - len(self._damaged)
 
     def __iter__(self) -> Iterator[str]:
         self._read_uuids(list(self._unread))
@@ -109,6 +129,9 @@ class Dataset(Mapping[str, Episode]):
     def __getitem__(self, key: str) -> Episode:
         folder = self._folder(key)
         if folder is None:
+            for damaged, error in self._damaged.items():
+                if _moment(damaged) and _moment(damaged) == _moment(key):
+                    raise error
             raise NotFound(self.place.name, f"episode {key}", f"{len(self)} others")
         said = self._language.get(key) or {}
         if self._language and not said:
@@ -131,6 +154,15 @@ class Dataset(Mapping[str, Episode]):
     def folders(self) -> list[str]:
         """{lab}/{outcome}/{date}/{time} of every episode"""
         return sorted(self._files)
+
+    def _found_instead(self) -> str:
+        """What a folder is that is no data set's."""
+        for pattern, found, level in _NO_DATA_SETS:
+            if self.place.glob(pattern):
+                above = isinstance(self.place, Folder) and level is not None
+                parents = pathlib.Path(self.place.name).resolve().parents
+                return f"{found} of the data set {parents[level or 0]}" if above else found
+        return "none"
 
     def _read_indexes(self) -> None:
         paths = self.place.glob("meta/shard-*.jsonl")
@@ -168,10 +200,20 @@ class Dataset(Mapping[str, Episode]):
 
     def _read_uuids(self, folders: list[str]) -> None:
         """Which only quality.json tells."""
+
+        def read(folder: str) -> str | BadFile | NotFound:
+            try:
+                return str(self._files[folder].quality()["episode_id"])
+            except (BadFile, NotFound) as error:
+                return error
+
         with concurrent.futures.ThreadPoolExecutor(_READERS) as readers:
-            qualities = readers.map(lambda folder: self._files[folder].quality(), folders)
-            for folder, quality in zip(folders, qualities):
-                uuid = str(quality.get("episode_id"))
+            for folder, uuid in zip(folders, readers.map(read, folders)):
+                if not isinstance(uuid, str):
+                    self._damaged[folder] = uuid
+                    self._unread.pop(folder)
+                    warnings.warn(str(uuid), stacklevel=4)
+                    continue
                 if (other := self._uuids.setdefault(uuid, folder)) != folder:
                     name = self._files[folder].name
                     raise BadFile(name, f"an episode_id that {other} does not have", uuid)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import json
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from .compact import open_tracks
 from .depth import Depth
-from .errors import BadFile, NotFound
+from .errors import BadFile, DroidflowError, NoAttribute, NotFound
 from .flow import Flow
 from .npz import Npz
 from .place import Blob
@@ -108,8 +109,8 @@ class ByCamera(Mapping[str, _Value]):
 class Episode:
     """Every key of tracks.npz and extrinsics.npz is an attribute, and episode[key], too.
 
-    Arrays are read-only; those of local files are views of them. Can be pickled; what was read
-    stays behind.
+    Arrays are read-only; large ones of local files are views of them. Can be pickled; what was
+    read stays behind.
     """
 
     tracks_3d: NDArray[np.float32]
@@ -147,27 +148,46 @@ class Episode:
         return f"Episode({self.name!r})"
 
     def __dir__(self) -> list[str]:
-        return [*super().__dir__(), *self.keys()]
+        keys: list[str] = []
+        with contextlib.suppress(DroidflowError):
+            keys = self.keys()
+        return [*super().__dir__(), *keys]
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_"):  # as copy and pickle ask for
             raise AttributeError(name)
-        try:
-            value = self[name]
-        except NotFound as error:
-            raise AttributeError(str(error)) from None
+        if (own := vars(Episode).get(name)) is not None:  # it raised an AttributeError
+            return own.__get__(self)
+        if name not in self:
+            raise NoAttribute(self.name, f"key {name!r}", ", ".join(self))
+        value = self[name]
         return value if value.ndim else value.item()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.keys())
+
+    def __len__(self) -> int:
+        return len(self.keys())
+
+    def __contains__(self, key: object) -> bool:
+        return any(key in arrays for arrays in self._arrays)
 
     def __getitem__(self, key: str) -> NDArray[Any]:
         """An array as it stands in tracks.npz or extrinsics.npz."""
-        if key in self._tracks:
-            return self._tracks[key]
-        if key in self._extrinsics:
-            return self._extrinsics[key]
-        raise NotFound(self.name, f"key {key!r}", ", ".join(self.keys()))
+        for arrays in self._arrays:
+            if key in arrays:
+                return arrays[key]
+        raise NotFound(self.name, f"key {key!r}", ", ".join(self))
 
     def keys(self) -> list[str]:
-        return [*self._tracks, *(key for key in self._extrinsics if key not in self._tracks)]
+        return list(dict.fromkeys(key for arrays in self._arrays for key in arrays))
+
+    @property
+    def _arrays(self) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """Of tracks.npz, and where it is there of extrinsics.npz."""
+        yield self._tracks
+        with contextlib.suppress(NotFound):
+            yield self._extrinsics
 
     @functools.cached_property
     def _tracks(self) -> Mapping[str, NDArray[Any]]:
@@ -184,7 +204,13 @@ class Episode:
 
     @property
     def uuid(self) -> str:
-        return str(self.quality["episode_id"])
+        return str(self._said("episode_id"))
+
+    def _said(self, key: str) -> Any:
+        if key not in self.quality:
+            found = ", ".join(self.quality) or "{}"
+            raise BadFile(f"{self.name}/quality.json", f"the key {key}", found)
+        return self.quality[key]
 
     @property
     def language(self) -> tuple[str, ...]:
@@ -206,8 +232,9 @@ class Episode:
     def idle(self) -> NDArray[np.bool_]:
         """[T] whether the robot rests, by `idle_ranges` of quality.json"""
         if "idle_ranges" not in self.quality:
-            raise NotFound(self.name, "idle_ranges in quality.json", "results of an older version")
-        idle = np.zeros(int(self.quality["num_frames"]), bool)
+            found = "results of the original pipeline, or of an older droidflow"
+            raise NoAttribute(self.name, "idle_ranges in quality.json", found)
+        idle = np.zeros(int(self._said("num_frames")), bool)
         for begin, end in self.quality["idle_ranges"]:
             idle[begin:end] = True
         return idle
@@ -215,7 +242,7 @@ class Episode:
     @property
     def cameras(self) -> dict[str, str]:
         """role -> serial: ext1, ext2, … in the annotation's order, wrist"""
-        roles = {f"ext{i}": s for i, s in enumerate(self.quality["external_cameras"], 1)}
+        roles = {f"ext{i}": s for i, s in enumerate(self._said("external_cameras"), 1)}
         wrist = self.quality.get("wrist_camera")
         return {**roles, "wrist": wrist} if wrist else roles
 

@@ -18,6 +18,10 @@ class NotFound(DroidflowError, KeyError):
     """No such data set, episode, file, camera or key."""
 
 
+class NoAttribute(NotFound, AttributeError):
+    """An episode has no such array or property: for `hasattr`."""
+
+
 class BadFile(DroidflowError, ValueError):
     """A file is not what its name promises."""
 

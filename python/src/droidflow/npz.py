@@ -23,7 +23,7 @@ _MAX_HEADER_BYTES = 10_012  # NumPy's own limit
 class Npz(Mapping[str, NDArray[Any]]):
     """Read-only arrays by key, loaded when asked for.
 
-    Of a local file nothing is copied and no CRC computed; where bytes are copied, it is checked.
+    Of a mapped file nothing is copied and no CRC computed; where bytes are copied, it is checked.
     """
 
     def __init__(self, blob: Blob):

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from .episode import Episode, parse_object
 from .errors import BadFile, NotFound
-from .place import MappedBlob
+from .place import LocalBlob
 
 
 class RawEpisode:
@@ -26,14 +26,14 @@ class RawEpisode:
         paths = sorted(self._folder.glob("metadata_*.json"))
         if not paths:
             raise NotFound(self._folder, "metadata_*.json", "none")
-        return parse_object(MappedBlob(paths[0]))
+        return parse_object(LocalBlob(paths[0]))
 
     def actions(self) -> NDArray[np.float64]:
         """[T, 7] commanded x y z in metres, angles about the fixed axes x y z, gripper 0 … 1"""
         import h5py
 
         path = self._folder / "trajectory.h5"
-        blob = MappedBlob(path)
+        blob = LocalBlob(path)
         try:
             with h5py.File(path, "r") as file:
                 pose = np.asarray(file["action/cartesian_position"], np.float64)

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike, NDArray
 from .dataset import Dataset
 from .episode import Episode, parse_object, within_image
 from .errors import BadFile
-from .place import MappedBlob
+from .place import LocalBlob
 
 _EPISODE_FOLDER = re.compile(r"([^/]+/(?:success|failure)/[^/]+/[^/]+)/recordings")
 
@@ -130,7 +130,7 @@ class Windows(Sequence[dict[str, Any]]):
 def read_keep_ranges(path: str | os.PathLike[str]) -> dict[str, list[tuple[int, int]]]:
     """folder -> half-open ranges of steps that are not idle, of DROID's keep_ranges_1_0_1.json."""
     ranges = {}
-    for key, value in parse_object(MappedBlob(pathlib.Path(path))).items():
+    for key, value in parse_object(LocalBlob(pathlib.Path(path))).items():
         if not (match := _EPISODE_FOLDER.search(key)):
             raise BadFile(path, "{lab}/{outcome}/{date}/{time}/recordings in each key", repr(key))
         ranges[match[1]] = [(int(begin), int(end)) for begin, end in value]
