@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import pathlib
 import shutil
@@ -294,15 +295,58 @@ def test_an_uncalibrated_camera_has_no_pixels(out, tmp_path):
     frames = rows(tmp_path / "data", "data")
     folder = str(path.parent.relative_to(tmp_path / "out"))
     [bare] = [
-        e["episode_index"] for e in rows(tmp_path / "data", "meta/episodes") if e["folder"] == folder
+        e["episode_index"]
+        for e in rows(tmp_path / "data", "meta/episodes")
+        if e["folder"] == folder
     ]
     assert sum(frame["episode_index"] == bare for frame in frames) == 14
-    for key in ("tracks_2d.ext2", "K.ext2", "T_base_cam.ext2"):
+    for key in ("tracks_2d.ext2", "K.ext2"):
         for frame in frames:
             finite = np.isfinite(np.array(frame[key], float))
             assert not finite.any() if frame["episode_index"] == bare else finite.all()
+    pose = np.load(path.with_name("extrinsics.npz"))[f"external_{gone}"]
+    for frame in frames:
+        if frame["episode_index"] == bare:
+            np.testing.assert_array_equal(frame["T_base_cam.ext2"], np.float32(pose))
     stats = json.loads((tmp_path / "data/meta/stats.json").read_text())
     assert "K.ext1" in stats and "K.ext2" not in stats
+
+
+def test_a_camera_that_no_episode_has_is_refused(out, tmp_path, capsys):
+    words = ["export", "--to", "lerobot", str(out), str(tmp_path / "data")]
+    assert main([*words, "--cameras", "wrsit,ext1"]) == 1
+    said = capsys.readouterr().err
+    assert "want an episode with camera 'wrsit', have " in said and "ext1, ext2, wrist: " in said
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("flag, wrong", [("--size", "321x180"), ("--fps", "0")])
+def test_words_that_are_wrong_are_refused(flag, wrong, capsys):
+    with pytest.raises(SystemExit):
+        main(["export", "--to", "lerobot", "out", "data", flag, wrong])
+    assert f"have '{wrong}'" in capsys.readouterr().err
+
+
+def test_it_says_where_it_comes_from(out, exported):
+    said = json.loads((exported / "meta/droidflow.json").read_text())
+    whole = json.loads((out / "meta/dataset.json").read_text())
+    assert said["source"] == str(out)
+    assert said["made_with"] == whole["made_with"] and said["made_with"][0]["commit"]
+    assert said["configs"] == whole["configs"]
+    by_file = sorted(said["annotations"], key=lambda file: file["file"])
+    assert by_file == sorted(whole["annotations"], key=lambda file: file["file"])
+
+
+def test_hard_pictures_are_coded_well():
+    """Tiles of random brightness and tint that move; with crf 18 they have 34.8 dB."""
+    random = np.random.default_rng(3)
+    tiles = random.integers(60, 196, (30, 60, 1)) + random.integers(-15, 16, (30, 60, 3))
+    scene = np.uint8(tiles.repeat(8, axis=0).repeat(8, axis=1))
+    pictures = [np.ascontiguousarray(scene[t : t + 180, 3 * t : 3 * t + 320]) for t in range(8)]
+    video = lerobot._encode(iter(pictures), lerobot.Options(), np.zeros((3, 256), np.int64))
+    with av.open(io.BytesIO(video)) as file:
+        shown = [frame.to_ndarray(format="rgb24") for frame in file.decode(video=0)]
+    assert min(map(psnr_db, shown, pictures)) >= 35
 
 
 def test_an_old_folder_stays_as_it_is(out, raw, tmp_path, capsys):

@@ -85,9 +85,9 @@ class Hub:
         self._direct: dict[str, str] = {}  # path -> where its bytes were last
         # Pages of a list are of one state only where they are of a commit.
         asked = urllib.parse.quote(revision or "main", safe="")
-        self._commit = json.loads(self._get(f"{self._api}/revision/{asked}").body)["sha"]
+        self.commit = json.loads(self._get(f"{self._api}/revision/{asked}").body)["sha"]
         files = f"{self._endpoint}/{'datasets/' if kind == 'datasets' else ''}{repo}"
-        self._files = f"{files}/resolve/{self._commit}/"
+        self._files = f"{files}/resolve/{self.commit}/"
         self._sizes = self._list()
         self._paths = sorted(self._sizes)
 
@@ -134,7 +134,7 @@ class Hub:
 
     def _list(self) -> dict[str, int]:
         """path -> bytes, of all files"""
-        url: str | None = f"{self._api}/tree/{self._commit}?recursive=true&expand=false"
+        url: str | None = f"{self._api}/tree/{self.commit}?recursive=true&expand=false"
         sizes, seen = {}, set()
         while url is not None:
             if url in seen or _origin(url) != _origin(self._endpoint):

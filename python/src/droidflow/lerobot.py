@@ -24,6 +24,8 @@ from .dataset import Dataset
 from .episode import Episode
 from .errors import BadFile, NotFound
 from .index import SHARES, SPLITS, scene_of
+from .place import Place
+from .provenance import Provenance
 from .raw import RawEpisode
 
 _FILES_PER_CHUNK = 1000
@@ -36,6 +38,7 @@ _DATA_PATH = f"data/{_NAME}.parquet"
 _VIDEO_PATH = f"videos/{{video_key}}/{_NAME}.mp4"
 _EPISODES_PATH = f"meta/episodes/{_NAME}.parquet"
 _NO_SPLIT = "unknown"  # of episodes without a scene
+_CRF = "12"  # 37 dB in each picture of the hardest made-up wrist camera
 _POSE = ["x", "y", "z", "roll", "pitch", "yaw", "gripper"]
 _QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 _MAX_EPISODE_STATS = 8  # values; statistics of larger features are of the whole data set only
@@ -76,7 +79,7 @@ def export(
                 writer.add(dataset[folder], scene)
             except (NotFound, BadFile) as error:
                 left_out(folder, error)
-        writer.close()
+        writer.close(dataset.place)
         if writer.episodes == 0:
             raise NotFound(dataset.place.name, "an episode to export", "none")
         os.rename(root, destination)
@@ -87,12 +90,18 @@ def _ordered(
     dataset: Dataset, options: Options, left_out: Callable[[str, Exception], None]
 ) -> list[tuple[str, dict[str, Any]]]:
     """Folders and scenes, split by split: LeRobot has splits as ranges of episodes."""
-    scenes = []
+    scenes, known = [], set()
     for folder in dataset.folders:
         try:
-            scenes.append((folder, scene_of(dataset[folder], options.droid_root, options.shares)))
+            episode = dataset[folder]
+            scenes.append((folder, scene_of(episode, options.droid_root, options.shares)))
+            known |= {*episode.cameras, *episode.cameras.values()}
         except (NotFound, BadFile) as error:
             left_out(folder, error)
+    for camera in options.cameras:
+        if scenes and camera not in known:
+            names = ", ".join(sorted(known)) or "none"
+            raise NotFound(dataset.place.name, f"an episode with camera {camera!r}", names)
     order = {split: i for i, split in enumerate((*SPLITS, None))}
     return sorted(scenes, key=lambda each: order[each[1]["split"]])
 
@@ -180,7 +189,7 @@ def _encode(
         stream = container.add_stream("libx264", fractions.Fraction(options.fps))
         stream.width, stream.height = options.size_px
         stream.pix_fmt = "yuv420p"
-        stream.options = {"crf": "18", "g": "2", "bf": "0"}
+        stream.options = {"crf": _CRF, "g": "2", "bf": "0"}
         for picture in pictures:
             for channel in range(3):
                 histogram[channel] += np.bincount(picture[..., channel].ravel(), minlength=256)
@@ -200,6 +209,7 @@ class _Writer:
         self._splits: dict[str, list[int]] = {}
         self._stats: dict[str, _Stats] = {}
         self._rows: list[dict[str, Any]] = []
+        self._provenance = Provenance()
         self._data = _Tables(root, _DATA_PATH, _DATA_FILE_MB)
         self._index = _Tables(root, _EPISODES_PATH, _DATA_FILE_MB)
         cameras = options.cameras if options.droid_root else ()
@@ -258,6 +268,7 @@ class _Writer:
         }
         self._features = features
         self._tasks.setdefault(language[0], task)
+        self._provenance.add(episode.quality)
         self._splits.setdefault(row["split"], [self.episodes, 0])[1] = self.episodes + 1
         self.episodes += 1
         self.frames += length
@@ -291,7 +302,7 @@ class _Writer:
         self._index.write(pa.Table.from_pylist(rows, schema))
         self._rows = []
 
-    def close(self) -> None:
+    def close(self, source: Place) -> None:
         """Without an episode: nothing."""
         self._write_rows()
         for parts in (self._data, self._index, *self._videos.values()):
@@ -335,6 +346,8 @@ class _Writer:
             if of_key["count"] == self.frames  # never NaN
         }
         (self._root / "meta/info.json").write_text(json.dumps(info, indent=4))
+        made = self._provenance.document(source)
+        (self._root / "meta/droidflow.json").write_text(json.dumps(made, indent=4))
         (self._root / "meta/stats.json").write_text(json.dumps(stats, indent=4))
         pq.write_table(_tasks_table(list(self._tasks)), self._root / "meta/tasks.parquet")
 
@@ -360,7 +373,11 @@ def _features(episode: Episode, options: Options) -> dict[str, NDArray[Any]]:
             resize = np.array([[scale[0], 0, shift[0]], [0, scale[1], shift[1]], [0, 0, 1]])
             pixels = (episode.tracks_2d[camera] * scale + shift).astype(np.float32)
             matrix = resize @ episode[f"intrinsics_{episode.serial(camera)}"]
+        try:
             pose = episode.T_base_cam(camera)
+        except NotFound:
+            if camera in episode.tracks_2d:
+                raise
         values[f"tracks_2d.{camera}"] = pixels
         values[f"K.{camera}"] = np.broadcast_to(matrix.astype(np.float32), (count, 3, 3))
         values[f"T_base_cam.{camera}"] = pose.astype(np.float32)
