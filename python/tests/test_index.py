@@ -131,13 +131,62 @@ def test_a_missing_package_is_named(out, capsys, monkeypatch):
 def test_missing_metadata_is_named(original, read, tmp_path, capsys):
     assert main(["index", str(original), "--droid-root", str(tmp_path)]) == 1
     folder = files_of(original)[0].relative_to(original)
-    expected = f"want metadata_*.json, have none: {tmp_path / folder}"
-    assert capsys.readouterr().err.strip() == expected
+    expected = f"left out {folder}: want metadata_*.json, have none: {tmp_path / folder}"
+    first, *_, last = capsys.readouterr().err.strip().splitlines()
+    assert (first, last) == (expected, f"want an episode for the table, have none: {original}")
     assert not (original / "meta").exists()
 
 
-@pytest.mark.parametrize("shares", ["80/20", "a/b/c", "0/0/0", "-1/1/1"])
+def test_a_damaged_episode_is_left_out(out, read, tmp_path, capsys):
+    place = without_the_programs_table(out, tmp_path / "out")
+    bad = files_of(place)[1] / "quality.json"
+    bad.write_text("{")
+    assert main(["index", str(place)]) == 3
+    assert f"left out {bad.parent.relative_to(place)}: want JSON" in capsys.readouterr().err
+    rows = read(place / "meta/episodes.parquet")
+    assert [row["folder"] for row in rows] == [
+        str(folder.relative_to(place)) for folder in files_of(place) if folder != bad.parent
+    ]
+
+
+def test_a_folder_without_episodes_has_no_table(tmp_path, capsys):
+    assert main(["index", str(tmp_path)]) == 1
+    assert "want episodes as LAB/OUTCOME/DATE/EPISODE/tracks.npz" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_the_programs_table_lacks_is_filled(original, read, tmp_path):
+    shutil.copytree(original, tmp_path / "out", copy_function=shutil.copyfile)
+    droid_root, lines = tmp_path / "raw", []
+    for folder in files_of(tmp_path / "out"):
+        quality = json.loads((folder / "quality.json").read_text())
+        below = str(folder.relative_to(tmp_path / "out"))
+        said = dict.fromkeys(["building", "scene_id", "split", "fps", "path_length_mm"])
+        said |= {"uuid": quality["episode_id"], "folder": below, "lab": below.split("/")[0]}
+        said |= {"outcome": "success", "num_frames": quality["num_frames"], "cameras": []}
+        lines.append(json.dumps(said))
+        (droid_root / below).mkdir(parents=True)
+        scene = {"building": "hall", "scene_id": 7}
+        (droid_root / below / "metadata_x.json").write_text(json.dumps(scene))
+    (tmp_path / "out/meta").mkdir()
+    (tmp_path / "out/meta/episodes.jsonl").write_text("\n".join(lines))
+    assert main(["index", str(tmp_path / "out"), "--droid-root", str(droid_root)]) == 0
+    for row, folder in zip(read(tmp_path / "out/meta/episodes.parquet"), files_of(original)):
+        tracks = np.load(folder / "tracks.npz")
+        assert row["fps"] == tracks["fps"]
+        assert row["path_length_mm"] == tracks["cumulative_distance_mm"][-1]
+        quality = json.loads((folder / "quality.json").read_text())
+        serials = [*quality["external_cameras"], quality["wrist_camera"]]
+        assert [camera["serial"] for camera in row["cameras"]] == serials
+        assert (row["building"], row["scene_id"]) == ("hall", 7)
+        assert row["split"] == split_of(row["lab"], "hall", 7)
+
+
+@pytest.mark.parametrize(
+    "shares", ["80/20", "a/b/c", "0/0/0", "-1/1/1", "nan/1/1", "1/nan/1", "inf/1/1"]
+)
 def test_bad_shares_are_refused(shares, capsys):
     with pytest.raises(SystemExit):
         main(["index", "out", f"--splits={shares}"])
-    assert shares in capsys.readouterr().err
+    expected = f"want three numbers of 0 or more as 80/10/10, not all 0, have {shares!r}"
+    assert expected in capsys.readouterr().err

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import pathlib
 import sys
 
@@ -14,24 +16,41 @@ from .windows import read_keep_ranges
 _FAILED, _SOME_LEFT_OUT = 1, 3  # as droidflow's
 
 
+def _refused(wanted: str, text: str) -> argparse.ArgumentTypeError:
+    return argparse.ArgumentTypeError(f"want {wanted}, have {text!r}")
+
+
+class _LeftOut:
+    """Says which episodes lack something, and counts them."""
+
+    count = 0
+
+    def __call__(self, folder: str, error: Exception) -> None:
+        self.count += 1
+        print(f"left out {folder}: {error}", file=sys.stderr)
+
+
 def _shares(text: str) -> tuple[float, ...]:
-    shares = tuple(float(part) for part in text.split("/"))
-    if len(shares) != 3 or min(shares) < 0 or sum(shares) <= 0:
-        raise ValueError
-    return shares
+    with contextlib.suppress(ValueError):
+        shares = tuple(float(part) for part in text.split("/"))
+        if len(shares) == 3 and min(shares) >= 0 and 0 < sum(shares) < math.inf:
+            return shares
+    raise _refused("three numbers of 0 or more as 80/10/10, not all 0", text)
 
 
 def _size(text: str) -> tuple[int, int]:
-    width, height = map(int, text.split("x"))
-    if min(width, height) < 2 or width % 2 or height % 2:
-        raise ValueError
-    return width, height
+    with contextlib.suppress(ValueError):
+        width, height = map(int, text.split("x"))
+        if min(width, height) >= 2 and width % 2 == height % 2 == 0:
+            return width, height
+    raise _refused("two even numbers of pixels as 320x180", text)
 
 
 def _fps(text: str) -> int:
-    if not 1 <= int(text) <= 1000:
-        raise ValueError
-    return int(text)
+    with contextlib.suppress(ValueError):
+        if 1 <= int(text) <= 1000:
+            return int(text)
+    raise _refused("a number from 1 to 1000", text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,9 +100,12 @@ def _index(arguments: argparse.Namespace) -> int:
         raise NotFound(arguments.out, "--output beside a repository", "none")
     output = output or pathlib.Path(arguments.out, "meta/episodes.parquet")
     keep = read_keep_ranges(arguments.keep_ranges) if arguments.keep_ranges else None
-    episodes = rows(dataset, arguments.droid_root, keep, arguments.splits)
+    left_out = _LeftOut()
+    episodes = list(rows(dataset, arguments.droid_root, keep, arguments.splits, left_out))
+    if not episodes:
+        raise NotFound(arguments.out, "an episode for the table", "none")
     print(f"{write_index(output, episodes)} episodes: {output}")
-    return 0
+    return _SOME_LEFT_OUT if left_out.count else 0
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -96,20 +118,14 @@ def _export(arguments: argparse.Namespace) -> int:
         arguments.fps,
         arguments.splits or SHARES,
     )
-    missing = 0
-
-    def left_out(folder: str, error: Exception) -> None:
-        nonlocal missing
-        missing += 1
-        print(f"left out {folder}: {error}", file=sys.stderr)
-
+    left_out = _LeftOut()
     dataset = Dataset(arguments.out, arguments.language)
     episodes, frames = export(dataset, arguments.destination, options, left_out)
     print(
-        f"{episodes} episodes, {frames} frames, {missing} episodes left out: "
+        f"{episodes} episodes, {frames} frames, {left_out.count} episodes left out: "
         f"{arguments.destination}"
     )
-    return _SOME_LEFT_OUT if missing else 0
+    return _SOME_LEFT_OUT if left_out.count else 0
 
 
 def _view(arguments: argparse.Namespace) -> int:

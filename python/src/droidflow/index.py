@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from .dataset import Dataset
 from .episode import Episode
+from .errors import BadFile, NotFound
 from .raw import RawEpisode
 from .splits import SHARES, SPLITS, split_of
 from .windows import Ranges
@@ -78,21 +79,29 @@ def rows(
     droid_root: pathlib.Path | None = None,
     keep: Ranges | None = None,
     shares: Sequence[float] | None = None,
+    left_out: Callable[[str, Exception], None] | None = None,
 ) -> Iterable[dict[str, Any]]:
     """One for each episode, in the order of folders.
 
-    As the program's meta/episodes.jsonl has it, else from the episode's files.
+    As the program's meta/episodes.jsonl has it; what it lacks, from the episode's files.
 
-    @param shares  for the splits; None: those of the program's table, else 80/10/10.
+    @param shares    for the splits; None: those of the program's table, else 80/10/10.
+    @param left_out  is told folders of episodes that lack something, and what; None: that raises.
     """
     for folder in dataset.folders:
         line = dataset.line(folder)
-        row = _row(dataset[folder], droid_root) if line is None else line
-        if shares is not None or line is None:
+        try:
+            row = _completed(line or {}, dataset[folder], droid_root)
+            if line is not None and dataset.has_language:
+                row = {**row, "language": list(dataset[folder].language)}
+        except (NotFound, BadFile) as error:
+            if left_out is None:
+                raise
+            left_out(folder, error)
+            continue
+        if shares is not None or row.get("split") is None:
             scene = row["lab"], row["building"], row["scene_id"]
             row = {**row, "split": _split(*scene, shares or SHARES)}
-        if line is not None and dataset.has_language:
-            row = {**row, "language": list(dataset[folder].language)}
         if keep is not None:
             found = keep.get(row["uuid"], keep.get(folder))
             ranges = None if found is None else [list(range_) for range_ in found]
@@ -106,6 +115,18 @@ def _split(
     if building is None or scene is None:
         return None
     return split_of(lab, building, scene, shares)
+
+
+def _completed(
+    line: dict[str, Any], episode: Episode, droid_root: pathlib.Path | None
+) -> dict[str, Any]:
+    """A line of the program's table; of the original pipeline's results it does not have all."""
+    wanted = ["num_frames", "fps", "path_length_mm", "cameras"]
+    wanted += ["building", "scene_id"] if droid_root else []
+    if all(line.get(key) not in (None, []) for key in wanted):
+        return line
+    said = {key: value for key, value in line.items() if value not in (None, [])}
+    return _row(episode, droid_root) | said
 
 
 def _row(episode: Episode, droid_root: pathlib.Path | None) -> dict[str, Any]:
