@@ -806,8 +806,7 @@ Result<CheckedEpisode> CheckEpisode(const fs::path& directory, const LabelCheckO
                       ProductArrays::Open(directory / kExtrinsicsFile));
   DF_ASSIGN_OR_RETURN(Json quality, ReadJsonObject(directory / kQualityFile));
   DF_ASSIGN_OR_RETURN(const SaidMotion motion, ReadSaidMotion(tracks));
-  DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials,
-                      tracks.Strings("cameras_with_2d_tracks"));
+  DF_ASSIGN_OR_RETURN(const std::vector<std::string> serials, tracks.CamerasWithTracks());
   const std::string source_path = quality.value("source_path", "");
 
   const Json earlier = EarlierCheck(quality);
