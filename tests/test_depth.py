@@ -680,7 +680,7 @@ def test_depth_of_a_damaged_recording_stays_in_step(
     out = tmp_path / "depth.mkv"
     flags = [*SMALL, "--backend", backend, "--row-align", "off", "--out", out]
     done = droidflow("depth", "--input", damaged, *flags, code=0)
-    assert "warning" in done.stderr
+    assert f"{damaged}: 1 frame has no depth: it cannot be decoded\n" in done.stderr
     meta = json.loads((tmp_path / "depth_meta.json").read_text())
     frames = frames_of(out)
     assert len(frames) == meta["frame_count"] == len(whole)
@@ -688,6 +688,11 @@ def test_depth_of_a_damaged_recording_stays_in_step(
     assert set(meta["missing_frames"]) | set(meta["damaged_frames"]) >= {2}
     for i in meta["missing_frames"]:
         assert not frames[i].any()
+    data = bytearray(recording.read_bytes())
+    data[start + sizes[2] // 2 : start + sizes[2]] = bytes(sizes[2] - sizes[2] // 2)
+    damaged.write_bytes(data)
+    done = droidflow("depth", "--input", damaged, *flags, code=0)
+    assert done.stderr == f"warning: {damaged}: 1 frame is damaged, the first is 2\n"
 
 
 def packet_sizes(path: pathlib.Path) -> list[int]:

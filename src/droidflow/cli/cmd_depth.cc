@@ -137,13 +137,15 @@ void PrintWarnings(const std::string& name, const DepthReport& report) {
     fmt::print(stderr, "warning: {}: {}\n", name, warning);
   }
   if (report.missing_frames > 0) {
-    fmt::print(
-        stderr,
-        "warning: {}: {} {} no depth: {}\n",
-        name,
-        Counted(static_cast<std::uint64_t>(report.missing_frames), "frame"),
-        report.missing_frames == 1 ? "has" : "have",
-        report.backend.starts_with("external") ? "there is no map" : "they cannot be decoded");
+    const bool is_one = report.missing_frames == 1;
+    const char* why = is_one ? "it cannot be decoded" : "they cannot be decoded";
+    if (report.backend.starts_with("external")) why = "there is no map";
+    fmt::print(stderr,
+               "warning: {}: {} {} no depth: {}\n",
+               name,
+               Counted(static_cast<std::uint64_t>(report.missing_frames), "frame"),
+               is_one ? "has" : "have",
+               why);
   }
 }
 
