@@ -151,6 +151,8 @@ def test_an_address_that_expired_is_asked_for_again(server, out, monkeypatch):
 
 def test_a_revision_is_a_commit_or_a_branch(server):
     newest, *_, oldest = (commit["id"] for commit in server.history(REPO))
-    assert [len(Dataset(f"{URL}@{name}")) for name in ("main", newest, oldest)] == [3, 3, 0]
+    assert [len(Dataset(f"{URL}@{name}")) for name in ("main", newest)] == [3, 3]
+    with pytest.raises(NotFound, match=f"want episodes as .*, have none: {URL}@{oldest}"):
+        Dataset(f"{URL}@{oldest}")
     asked = [request["path"] for request in server.asked("GET", "/resolve/|/tree/")]
     assert not any("/main" in path for path in asked)
