@@ -114,7 +114,7 @@ TEST(ReadMap, SaysWhatIsWrong) {
   ASSERT_THAT(WriteFile(directory / "d.npy", FormatNpyHeader("<f4", {1LL << 40, 1LL << 40})),
               IsOk());
   EXPECT_THAT(ReadMap(directory / "d.npy", MapKind::kDepth), fails("d.npy"));
-  for (const char* const name : {"a.tiff", "a", "a.PNG"}) {
+  for (const char* const name : {"a.tiff", "a", "a.PNGX"}) {
     EXPECT_THAT(
         WriteMap(directory / name, Row({1}).view(), MapKind::kDepth),
         FailsWith(ErrorKind::kUsage,
