@@ -241,7 +241,7 @@ Result<SplitShares> SharesFor(const fs::path& directory, std::string_view asked)
   if (shares.is_array() && shares.size() == kSplits.size() &&
       std::ranges::all_of(shares, is_number)) {
     const auto numbers = shares.get<SplitShares>();
-    const Result<SplitShares> was = ParseSplitShares(fmt::format("{}", fmt::join(numbers, "/")));
+    Result<SplitShares> was = ParseSplitShares(fmt::format("{}", fmt::join(numbers, "/")));
     if (was) return was;
   }
   return ParseSplitShares(kDefaultSplits);

@@ -75,14 +75,14 @@ Result<std::vector<std::string>> ProductArrays::CamerasWithTracks() const {
 Result<Intrinsics> ProductArrays::IntrinsicsOf(const std::string& serial, int min_side_px) const {
   DF_ASSIGN_OR_RETURN(const std::vector<double> k, Numbers("intrinsics_" + serial, 9));
   DF_ASSIGN_OR_RETURN(const std::vector<double> size, Numbers("image_size_" + serial, 2));
-  constexpr double kMaxSide_px = 8192;
-  if (!(size[0] >= min_side_px && size[0] <= kMaxSide_px && size[1] >= min_side_px &&
-        size[1] <= kMaxSide_px)) {
+  constexpr double kMaxImageSide_px = 8192;
+  if (!(size[0] >= min_side_px && size[0] <= kMaxImageSide_px && size[1] >= min_side_px &&
+        size[1] <= kMaxImageSide_px)) {
     return Fail(ErrorKind::kInvalidData,
                 "image_size_{}: want {} … {}, have {} x {}: {}",
                 serial,
                 min_side_px,
-                kMaxSide_px,
+                kMaxImageSide_px,
                 size[0],
                 size[1],
                 path_.string());
