@@ -87,7 +87,8 @@ void NameByRoot(const fs::path& fetched, Explanation& explanation) {
   explanation.outcome = tl::unexpected(std::move(error));
 }
 
-/// The other folders of `root` with an episode's uuid, near where it may lie, in any order.
+/// The other folders of `root` with an episode's uuid, near where it may lie, in any order. Of a
+/// bucket those of its own date, which are listed already.
 Result<std::vector<EpisodeRef>> FindTwins(const RawRoot& root, const EpisodeRef& ref) {
   std::vector<EpisodeRef> twins;
   const Result<EpisodeId> id = ParseEpisodeId(ref.uuid);
@@ -97,7 +98,9 @@ Result<std::vector<EpisodeRef>> FindTwins(const RawRoot& root, const EpisodeRef&
     DF_ASSIGN_OR_RETURN(folder, OpenRawSource(root.name));
   }
   Source& source = root.bucket ? *root.listed : *folder;
-  for (const std::string& date : LikelyDateFolders(*id)) {
+  std::vector<std::string> dates = LikelyDateFolders(*id);
+  if (root.bucket) dates = {fs::path(ref.relative_path).parent_path().generic_string()};
+  for (const std::string& date : dates) {
     DF_ASSIGN_OR_RETURN(const auto episodes, ListEpisodesOfDate(source, date));
     for (const SourceEpisode& episode : episodes) {
       if (episode.ref.uuid == ref.uuid && episode.ref.relative_path != ref.relative_path) {
