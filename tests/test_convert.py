@@ -134,6 +134,9 @@ def test_arrays_of_other_programs_are_refused(droidflow, golden, results, tmp_pa
     assert bytes_of(foreign) == before
     convert(droidflow, foreign, "--tracks-layout", "compact", "-o", tmp_path / "there", code=3)
     assert list((tmp_path / "there").rglob("*")) == []
+    (tmp_path / "mine/own").mkdir(parents=True)
+    convert(droidflow, foreign, "--tracks-layout", "compact", "-o", f"{tmp_path}/mine/own/", code=3)
+    assert list((tmp_path / "mine").rglob("*")) == [tmp_path / "mine/own"]
 
     # Ours, but for a number that somebody changed.
     arrays = load(tracks(results)[1])

@@ -445,7 +445,9 @@ def test_export_writes_shards_and_later_what_they_lack(droidflow, data, tmp_path
     assert members == want
     droidflow("export", "--to", "webdataset", tmp_path / "nowhere", shards, code=10)
     droidflow("export", "--to", "webdataset", data.raw, tmp_path / "new", code=10)
+    assert not (tmp_path / "new").exists()
     droidflow("export", "--to", "webdataset", out, code=2)
+    droidflow("export", "--to", "webdataset", out, "", code=2)
 
 
 def test_export_without_the_package_says_what_to_install(droidflow, tmp_path):

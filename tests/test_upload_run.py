@@ -391,6 +391,7 @@ def test_places_that_cannot_be_are_refused(data, droidflow, tmp_path, flags):
     data.run(tmp_path / "out", *flags, code=USAGE)
     assert not (tmp_path / "out").exists()
     droidflow("upload", tmp_path, *flags, code=USAGE)
+    droidflow("upload", "", "--hub", f"file:{tmp_path}/hub", code=USAGE)
 
 
 @pytest.mark.parametrize("layout", ["files", "shards"])

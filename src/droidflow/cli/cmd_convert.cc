@@ -32,8 +32,9 @@ struct ConvertCommand {
   bool quiet = false;
 };
 
-/// `folder` and those above it, up to `root`, as far as nothing is in them.
-void RemoveEmptyFolders(fs::path folder, const fs::path& root) {
+/// `path` and the folders above it, below `root`, as far as nothing is in them.
+void RemoveEmptyFolders(const fs::path& path, const fs::path& root) {
+  fs::path folder = path;
   std::error_code error;
   while (folder != root && fs::is_empty(folder, error) && !error && fs::remove(folder, error)) {
     folder = folder.parent_path();
@@ -46,6 +47,8 @@ int RunConvert(const ConvertCommand& command) {
   if (!options.layout && !options.compression) {
     return Report(Error{ErrorKind::kUsage, "give --tracks-layout, --compress or both"});
   }
+  fs::path out = command.out;
+  if (!out.empty()) out = fs::absolute(out / "").lexically_normal().parent_path();
   std::vector<EpisodeToConvert> episodes;
   for (const std::string& path : command.paths) {
     const fs::path folder = (fs::path(path) / "").parent_path();
@@ -54,7 +57,7 @@ int RunConvert(const ConvertCommand& command) {
     for (const fs::path& from : *found) {
       const fs::path below = from == folder ? fs::absolute(folder).lexically_normal().filename()
                                             : from.lexically_relative(folder);
-      episodes.push_back({from, command.out.empty() ? from : fs::path(command.out) / below});
+      episodes.push_back({from, out.empty() ? from : out / below});
     }
   }
   InstallStopHandlers();
@@ -72,8 +75,8 @@ int RunConvert(const ConvertCommand& command) {
   };
   ConvertEpisodes(episodes, options, UsableCores(), on_done);
   // Folders of episodes that were refused.
-  if (!command.out.empty()) {
-    for (const EpisodeToConvert& episode : episodes) RemoveEmptyFolders(episode.to, command.out);
+  if (!out.empty()) {
+    for (const EpisodeToConvert& episode : episodes) RemoveEmptyFolders(episode.to, out);
   }
   if (command.json) {
     PrintJson({{"converted", converted}, {"unchanged", unchanged}, {"failed", failed}});

@@ -75,7 +75,8 @@ void AddExportCommand(CLI::App& app, int& exit_code) {
       "Example:\n"
       "  droidflow export --to webdataset /data/tracks /data/shards\n"
       "  droidflow export --to lerobot /data/tracks /data/lerobot --droid-root /data/droid_raw\n"
-      "Exit status: 0 done, 1 failed, 2 usage, 3 episodes were left out.");
+      "Exit status: 0 done, 1 failed, 2 usage, 3 episodes were left out, 10 no finished\n"
+      "episode there, 11 another process writes there, 130 stopped by a signal.");
   sub->callback([sub, &exit_code] { exit_code = RunExport(sub->remaining()); });
 }
 

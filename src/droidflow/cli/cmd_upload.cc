@@ -10,8 +10,8 @@
 #include "droidflow/jobs/progress.h"
 #include "droidflow/pipeline/hub_targets.h"
 #include "droidflow/pipeline/upload_tree.h"
+#include "droidflow/pipeline/verify.h"
 
-#include <algorithm>
 #include <atomic>
 #include <chrono>
 #include <filesystem>
@@ -114,8 +114,8 @@ struct UploadSource {
 };
 
 Result<UploadSource> FindSource(const UploadCommandLine& command) {
-  const fs::path given = command.dir;
-  const fs::path dir = fs::absolute(given / "").lexically_normal().parent_path();
+  if (command.dir.empty()) return Fail(ErrorKind::kUsage, "DIR: want a folder, have ''");
+  const fs::path dir = fs::absolute(fs::path(command.dir) / "").lexically_normal().parent_path();
   std::error_code ignored;
   if (!fs::is_directory(dir, ignored)) {
     return Fail(ErrorKind::kNotFound, "no such folder: {}", dir.string());
@@ -298,6 +298,9 @@ int RunUpload(const UploadCommandLine& command) {
 }  // namespace
 
 int ExportShards(const ShardExport& command) {
+  if (command.to.empty()) return Report({ErrorKind::kUsage, "DST: want a folder, have ''"});
+  const Result<std::vector<fs::path>> episodes = FindEpisodeOutputs(command.results);
+  if (!episodes) return Report(episodes.error());
   const fs::path to = fs::absolute(fs::path(command.to) / "").lexically_normal().parent_path();
   UploadCommandLine upload;
   upload.dir = command.results;
@@ -314,14 +317,6 @@ int ExportShards(const ShardExport& command) {
   if (!uploaded) return Report(uploaded.error());
   UploadTotals written;
   for (const auto& [name, target] : uploaded->summary.targets) written = target.confirmed;
-  const auto is_empty = [](const auto& count) {
-    return std::ranges::all_of(count.second.by_state,
-                               [](const UploadTotals& part) { return part.episodes == 0; });
-  };
-  if (std::ranges::all_of(uploaded->report.counts, is_empty)) {
-    return Report(
-        {ErrorKind::kNotFound, fmt::format("no finished episode in {}", command.results)});
-  }
   if (command.json) {
     PrintJson({{"folder", to.string()},
                {"episodes", written.episodes},
